@@ -1,0 +1,208 @@
+"""Checkpoints of a run, and the one way to load a net from wherever it is kept.
+
+A checkpoint holds, as separate items, the parameters, the mean of the training set, the
+optimiser's state and the position in the data; and as metadata the net's description and a digest
+of each item, since arrays on disk carry no checksum of their own. A step's folder appears only
+when it is whole. What is damaged later is noticed by the digest, named, and the step before used.
+
+This is the only module that imports Orbax.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from zfnet_jax import weights
+from zfnet_jax.net import Net, assemble, describe, digest
+
+FOLDER = "checkpoints"
+"""Where a run's folder keeps its checkpoints."""
+
+_T = TypeVar("_T")
+
+# Orbax reports every file it opens; what matters to a user is said here or raised.
+logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+class Progress(NamedTuple):
+    """Where a run stands.
+
+    Attributes:
+      net: the net so far.
+      optimizer: the leaves of the optimiser's state, in tree order.
+    """
+
+    net: Net
+    optimizer: Sequence[Any]
+
+
+def load(path: str | Path) -> Net:
+    """Loads a net.
+
+    Args:
+      path: a run's folder, whose newest undamaged step is taken; a step's folder in it; or a
+        .safetensors file.
+
+    Returns:
+      The net.
+
+    Raises:
+      ValueError: there is none, or it is damaged.
+    """
+    path = Path(path)
+    if path.suffix == weights.SUFFIX:
+        return weights.read(path)
+    if (path / FOLDER).is_dir():
+        return _newest(path, _load_net)
+    if path.name.isdecimal() and path.is_dir():
+        return _load_net(path)
+    raise ValueError(
+        f"checkpoint {path}: expected a run's folder (with {FOLDER}/ in it), a step's folder or a "
+        f"{weights.SUFFIX} file"
+    )
+
+
+def load_progress(run: Path) -> Progress | None:
+    """Loads where a run stands, from its newest undamaged step; None before its first checkpoint.
+
+    Raises:
+      ValueError: every checkpoint is damaged.
+    """
+    return _newest(run, _load_progress) if steps(run) else None
+
+
+def steps(run: Path) -> list[int]:
+    """The steps that a run has checkpoints of, ascending."""
+    folder = run / FOLDER
+    names = (entry.name for entry in folder.iterdir()) if folder.is_dir() else ()
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+class Checkpoints:
+    """The checkpoints that a run writes; a context manager, one at a time per run."""
+
+    def __init__(self, run: Path, keep: int) -> None:
+        """Opens a run's folder for writing.
+
+        Args:
+          run: the folder.
+          keep: how many of the newest stay, beside the one of the best mean per-class accuracy.
+        """
+        policies = ocp.training.preservation_policies
+        best = policies.BestN(
+            get_metric_fn=lambda metrics: metrics["per_class"],
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        )
+        preserved: Any = policies.AnyPreservationPolicy([policies.LatestN(keep), best])
+        self._checkpointer = ocp.training.Checkpointer(
+            str((run / FOLDER).absolute()),
+            preservation_policy=preserved,
+            cleanup_tmp_directories=True,  # a killed save leaves one
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._checkpointer.close()
+
+    def best(self) -> int | None:
+        """The step of the best mean per-class accuracy, if any was validated."""
+        validated: dict[int, Any] = {
+            each.step: each.metrics for each in self._checkpointer.checkpoints if each.metrics
+        }
+        return max(validated, key=lambda step: validated[step]["per_class"], default=None)
+
+    def save(self, progress: Progress, metrics: Mapping[str, float] | None = None) -> None:
+        """Writes a checkpoint, and deletes those that need not stay.
+
+        Args:
+          progress: where the run stands.
+          metrics: of its validation, if this step had one.
+
+        Raises:
+          OSError: it could not be written; the earlier ones stay as they are.
+        """
+        net = progress.net
+        items = {
+            "params": net.params,
+            "preprocessing": {"mean": net.preprocessing.mean},
+            "optimizer": list(progress.optimizer),
+        }
+        description = describe(net)
+        digests = {
+            name: digest(item) for name, item in {**items, "net": _bytes(description)}.items()
+        }
+        metadata: Any = {"net": description, "sha256": digests}
+        # By default Orbax skips a save that it thinks too soon; a damaged step is written anew.
+        self._checkpointer.save_checkpointables(
+            net.step,
+            {**items, "position": {"step": net.step}},
+            force=True,
+            overwrite=True,
+            metrics=None if metrics is None else dict(metrics),
+            custom_metadata=metadata,
+        )
+
+
+def _load_net(step: Path) -> Net:
+    description, params, preprocessing = _read(step, "params", "preprocessing")
+    return assemble(description, params, preprocessing["mean"])
+
+
+def _load_progress(step: Path) -> Progress:
+    description, params, preprocessing, optimizer = _read(
+        step, "params", "preprocessing", "optimizer"
+    )
+    return Progress(assemble(description, params, preprocessing["mean"]), optimizer)
+
+
+def _newest(run: Path, read: Callable[[Path], _T]) -> _T:
+    """What `read` makes of the newest step that is not damaged; says which ones are."""
+    damage = [f"checkpoint {run}: expected at least one step in {FOLDER}/, there is none"]
+    for step in reversed(steps(run)):
+        try:
+            result = read(run / FOLDER / str(step))
+        except ValueError as error:
+            damage.append(str(error))
+            continue
+        for line in damage[1:]:
+            print(f"warning: {line}; using step {step}", file=sys.stderr)
+        return result
+    raise ValueError(damage[-1])
+
+
+def _read(step: Path, *items: str) -> list[Any]:
+    """The net's description, then the named items as NumPy arrays, checked by their digests."""
+    path = str(step.absolute())
+    try:
+        metadata: Any = ocp.checkpointables_metadata(path)
+        # NumPy leaves load on any number of devices, whatever number saved them.
+        wanted = {name: _like(metadata.metadata[name]) for name in items}
+        loaded = ocp.load_checkpointables(path, wanted)
+        description = metadata.custom_metadata
+        loaded["net"] = _bytes(description["net"])
+        if all(digest(item) == description["sha256"][name] for name, item in loaded.items()):
+            return [description["net"], *(loaded[name] for name in items)]
+    except Exception as error:  # whatever the damage makes Orbax and TensorStore trip over
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"checkpoint {step}: damaged ({type(error).__name__}: {reason})"
+        ) from error
+    raise ValueError(f"checkpoint {step}: damaged, its contents do not match their digest")
+
+
+def _like(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
+
+
+def _bytes(description: Any) -> np.ndarray:
+    return np.frombuffer(json.dumps(description, sort_keys=True).encode(), np.uint8)

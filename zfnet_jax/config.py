@@ -1,0 +1,209 @@
+"""A training run as one frozen value: what to train, on what, how, and for how long."""
+
+import dataclasses
+import math
+import runpy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from tyro.constructors import PrimitiveConstructorSpec
+
+from zfnet_jax import architecture as architectures
+from zfnet_jax.architecture import Architecture
+
+
+def _limited(default: Any, holds: Callable[[Any], bool], form: str) -> Any:
+    """A field with a default whose values must satisfy `holds`, said in words as `form`."""
+    return field(default=default, metadata={"holds": holds, "form": form})
+
+
+def _at_least(least: int, default: int) -> Any:
+    return _limited(default, lambda value: value >= least, f"{least} or more")
+
+
+class _Checked:
+    """A dataclass that refuses values of another type or out of their range, by their name."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for each in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
+            value = getattr(self, each.name)
+            hint = hints[each.name]
+            if get_origin(hint) is Literal:
+                fits, form = value in get_args(hint), f"one of {', '.join(get_args(hint))}"
+            else:
+                # An integer is a number too, True is not.
+                kinds = (float, int) if hint is float else (hint,)
+                fits = isinstance(value, kinds) and (hint is bool or not isinstance(value, bool))
+                form = getattr(hint, "__name__", str(hint))
+            holds = each.metadata.get("holds")
+            if fits and holds:
+                fits, form = holds(value), each.metadata["form"]
+            if not fits:
+                raise ValueError(f"{each.name} = {value!r}: expected {form}")
+
+
+@dataclass(frozen=True)
+class DataConfig(_Checked):
+    """Which pictures, and how they become batches.
+
+    Attributes:
+      source: "shapes" (embedded), "folder:PATH" or "tfds:NAME[@DIR]".
+      val_fraction: the part held out for validation where the source has no split, 0..1.
+      train_list: a file with one CLASS/FILE a line, for a folder whose split is fixed.
+      val_list: the validation images of that split.
+      exclude: a file with one name a line, of images to leave out.
+      crops: "views", one of the paper's ten drawn per image and step, or "random" crops and flips.
+      balanced: draw every class equally often rather than every image.
+      mean_images: how many training images the mean is taken over, drawn by the seed; 0 for all.
+      threads: threads that decode; 0 for one per processor.
+      cache_gib: decoded pictures stay in memory where the whole set fits into this, in GiB.
+    """
+
+    source: str = "shapes"
+    val_fraction: float = _limited(0.2, lambda value: 0 < value < 1, "between 0 and 1")
+    train_list: str | None = None
+    val_list: str | None = None
+    exclude: str | None = None
+    crops: Literal["views", "random"] = "views"
+    balanced: bool = False
+    mean_images: int = _at_least(0, default=0)
+    threads: int = _at_least(0, default=0)
+    cache_gib: float = _limited(2.0, lambda value: value >= 0, "0 or more")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(_Checked):
+    """Stochastic gradient descent as in section 3; what the paper leaves open is marked ours.
+
+    Attributes:
+      learning_rate: the first rate, above 0; the paper's is 0.01.
+      momentum: 0 up to but not including 1; the paper's is 0.9.
+      weight_decay: on kernels, not on biases (ours; AlexNet's 0.0005).
+      filter_cap: the largest RMS of a convolution filter, 0 for no cap; the paper's is 0.1.
+      schedule: "plateau" lowers the rate when the validation error stops improving, as the paper
+        did by hand; "cosine" falls to zero over the run (ours); "constant".
+      factor: what a plateau multiplies the rate by, between 0 and 1 (ours; AlexNet's 0.1).
+      patience: epochs without a better validation error before that (ours).
+      warmup_steps: steps over which the rate rises from zero (ours).
+      balance_input: divide the first kernel's steps by the variance of pixels, so that one rate
+        suits all layers (ours).
+    """
+
+    learning_rate: float = _limited(0.01, lambda value: 0 < value < math.inf, "a number above 0")
+    momentum: float = _limited(0.9, lambda value: 0 <= value < 1, "0 up to below 1")
+    weight_decay: float = _limited(5e-4, lambda value: 0 <= value < 1, "0 up to below 1")
+    filter_cap: float = _limited(0.1, lambda value: value >= 0, "0 or more")
+    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    factor: float = _limited(0.1, lambda value: 0 < value < 1, "between 0 and 1")
+    patience: int = _at_least(1, default=5)
+    warmup_steps: int = _at_least(0, default=0)
+    balance_input: bool = False
+
+
+@dataclass(frozen=True)
+class LoopConfig(_Checked):
+    """How long, and what is written on the way.
+
+    Attributes:
+      epochs: passes over the training set; the paper's are 70.
+      max_steps: stop after so many steps, where that comes first; 0 for no such limit.
+      batch_size: images a step, over all devices; the paper's is 128.
+      checkpoint_steps: steps between checkpoints inside an epoch; 0 for one per epoch.
+      keep: how many of the newest checkpoints stay.
+      log_steps: steps between two training lines of metrics.jsonl.
+    """
+
+    epochs: int = _at_least(1, default=70)
+    max_steps: int = _at_least(0, default=0)
+    batch_size: int = _at_least(1, default=128)
+    checkpoint_steps: int = _at_least(0, default=0)
+    keep: int = _at_least(1, default=2)
+    log_steps: int = _at_least(1, default=10)
+
+
+_BY_NAME = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="NAME[@SIZE]",
+    instance_from_str=lambda words: architectures.get(words[0]),
+    is_instance=lambda value: isinstance(value, Architecture),
+    str_from_instance=lambda arch: [f"{arch.name}@{arch.input_size}"],
+)
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Checked):
+    """One training run.
+
+    Attributes:
+      name: what the run is called; its folder is runs/NAME unless --workdir says another.
+      architecture: zfnet, zfnet_wide, alexnet or zfnet_small; "zfnet@128" reads 128-px pictures.
+      initializer: "paper", a deviation of 0.01 everywhere; "he", scaled by each layer's inputs.
+      dtype: the type that training computes in; "auto" is bfloat16 on accelerators, else float32.
+      seed: of the initial weights, the order, the augmentation, dropout and the embedded set.
+      data: which pictures.
+      optimizer: how they are learned.
+      train: for how long.
+    """
+
+    name: str = _limited("shapes", lambda value: value and "/" not in value, "a name without /")
+    architecture: Annotated[Architecture, _BY_NAME] = architectures.ZFNET_SMALL
+    initializer: Literal["paper", "he"] = "paper"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = _limited(0, lambda value: 0 <= value < 2**31, "0 up to below 2^31")
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: LoopConfig = field(default_factory=LoopConfig)
+
+
+_T = TypeVar("_T")
+_PARTS = {"data": DataConfig, "optimizer": OptimizerConfig, "train": LoopConfig}
+
+
+def to_json(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as plain JSON data, which `from_json` reads."""
+    return {
+        **dataclasses.asdict(config),
+        "architecture": architectures.to_json(config.architecture),
+    }
+
+
+def from_json(data: dict[str, Any]) -> TrainConfig:
+    """The configuration that `to_json` wrote.
+
+    Raises:
+      ValueError: a key is unknown or a value out of its range.
+    """
+    parts: dict[str, Any] = {
+        name: _build(kind, data[name]) for name, kind in _PARTS.items() if name in data
+    }
+    if "architecture" in data:
+        parts["architecture"] = architectures.from_json(data["architecture"])
+    return _build(TrainConfig, {**data, **parts})
+
+
+def _build(kind: type[_T], values: dict[str, Any]) -> _T:
+    known = [each.name for each in dataclasses.fields(kind)]  # pyright: ignore[reportArgumentType]
+    for key in values:
+        if key not in known:
+            raise ValueError(f"config key {key!r}: expected one of {', '.join(known)}")
+    return kind(**values)
+
+
+def load(path: Path) -> TrainConfig:
+    """What `get_config()` of a configuration file returns.
+
+    Raises:
+      ValueError: there is no such file, or it is no configuration.
+    """
+    if not path.is_file():
+        raise ValueError(f"config {path}: expected a Python file with get_config()")
+    try:
+        made = runpy.run_path(str(path))["get_config"]()
+    except Exception as error:
+        raise ValueError(f"config {path}: {type(error).__name__}: {error}") from error
+    if not isinstance(made, TrainConfig):
+        raise ValueError(f"config {path}: expected get_config() to return a TrainConfig")
+    return made

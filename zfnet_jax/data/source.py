@@ -1,0 +1,55 @@
+"""What a data set is to the rest of the package: a length, and item i."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+
+class Example(NamedTuple):
+    """One labelled picture as its source stores it.
+
+    Attributes:
+      image: an encoded file (bytes, any format that Pillow reads) or a raw (H, W, 3) uint8 array.
+      label: 0..len(class_names) - 1.
+      name: what a person would call it: a path relative to the source, or "train/17".
+    """
+
+    image: bytes | np.ndarray
+    label: int
+    name: str
+
+
+class Source(Protocol):
+    """A random-access collection of labelled pictures; item i never changes and is thread-safe."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label, in label order."""
+        ...
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The label of every item, (N,) int32; may read the whole source once."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+
+class Skipped(NamedTuple):
+    """A file that looked like a picture and could not be used, with the reason in one line."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A training and a validation source over the same classes, and what was left out of them."""
+
+    train: Source
+    val: Source
+    skipped: Sequence[Skipped] = ()

@@ -1,0 +1,192 @@
+"""How good a net is: top-1 and top-5 on one or ten views, of one net or the mean of several."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jax import Array
+from jax.sharding import Mesh
+
+from zfnet_jax import checkpoint, cli, parallel
+from zfnet_jax.data import Source, open_splits
+from zfnet_jax.data.pipeline import Frames, all_batches
+from zfnet_jax.data.preprocessing import VIEWS, Preprocessing, centre_view, ten_views
+from zfnet_jax.metrics import Scores, score
+from zfnet_jax.model import ZFNet
+from zfnet_jax.net import Net
+from zfnet_jax.trace import Params
+
+Predictor = Callable[[Params, Array], Array]
+"""(params, raw frames) -> log-probabilities, (N, classes) float32."""
+
+
+def predictor(
+    model: ZFNet, preprocessing: Preprocessing, mesh: Mesh, views: Literal[1, 10] = 1
+) -> Predictor:
+    """What a net says of raw frames: the logarithm of its softmax, averaged over views.
+
+    Zeiler & Fergus 2014, section 3: the ten views are the corners, the centre, and their flips.
+
+    Args:
+      model: the network.
+      preprocessing: what takes frames to its network space.
+      mesh: the devices; frames are cut along their first axis.
+      views: 1 for the centre crop alone, or 10.
+
+    Returns:
+      A compiled function.
+    """
+
+    def predict(params: Params, frames: Array) -> Array:
+        images, size = preprocessing.apply(frames), model.arch.input_size
+        stack = ten_views(images, size) if views == VIEWS else centre_view(images, size)[None]
+        logits, _ = model.apply({"params": params}, stack.reshape(-1, *stack.shape[2:]))
+        each = jax.nn.log_softmax(logits).reshape(len(stack), len(frames), -1)
+        return jax.nn.logsumexp(each, axis=0) - jnp.log(len(stack))
+
+    whole = parallel.replicated(mesh)
+    return parallel.jit(
+        predict, in_shardings=(whole, parallel.by_example(mesh)), out_shardings=whole
+    )
+
+
+def evaluate(
+    nets: Sequence[tuple[Predictor, Params]],
+    frames: Sequence[Frames],
+    mesh: Mesh,
+    batch_size: int,
+    threads: int = 0,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Scores | None:
+    """Scores the mean prediction of one or several nets on every item of a source.
+
+    Zeiler & Fergus 2014, Table 2: an ensemble averages the softmax of its nets.
+
+    Args:
+      nets: the compiled prediction and the parameters of each.
+      frames: the same source once for each net, at its own frame size.
+      mesh: the devices.
+      batch_size: images a step, a multiple of the number of devices.
+      threads: how many decode; 0 for one per processor.
+      stopped: asked before each step; whether to give up.
+
+    Returns:
+      The sums over the source; None if it was given up.
+    """
+    rows = parallel.rows_of_this_process(batch_size)
+    streams = [
+        all_batches(each, batch_size=batch_size, threads=threads, rows=rows) for each in frames
+    ]
+    whole = parallel.replicated(mesh)
+    average = parallel.jit(
+        lambda each, labels: score(
+            jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each)), labels
+        ),
+        out_shardings=whole,
+    )
+    total: Scores | None = None
+    for batches in zip(*streams, strict=True):
+        if stopped():
+            return None
+        on_devices = parallel.to_devices(mesh, batches)
+        each = [
+            predict(params, batch.frames)
+            for (predict, params), batch in zip(nets, on_devices, strict=True)
+        ]
+        scores = jax.tree.map(np.asarray, average(each, on_devices[0].labels))
+        total = scores if total is None else total.plus(scores)
+    return total
+
+
+def evaluate_nets(
+    nets: Sequence[Net], source: Source, *, views: Literal[1, 10] = 1, batch_size: int = 32
+) -> list[dict[str, float]]:
+    """Evaluates each net alone, then, where there are several, their mean.
+
+    Args:
+      nets: nets of the same classes.
+      source: labelled pictures of those classes.
+      views: 1 or 10.
+      batch_size: images a step, before views.
+
+    Returns:
+      For each net, and last for the mean of several: `loss`, `top1`, `top5` and `per_class`.
+
+    Raises:
+      ValueError: the nets differ in their classes, or the source has others.
+    """
+    for net in nets:
+        if net.class_names != nets[0].class_names:
+            raise ValueError(
+                f"nets {nets[0].config.name!r} and {net.config.name!r}: expected the same classes, "
+                f"they have {len(nets[0].class_names)} and {len(net.class_names)} of their own"
+            )
+    if source.class_names != nets[0].class_names:
+        raise ValueError(
+            f"data of {len(source.class_names)} classes: expected the net's own "
+            f"{len(nets[0].class_names)}, by the same names"
+        )
+    mesh = parallel.make_mesh()
+    batch_size = -(-batch_size // jax.device_count()) * jax.device_count()
+    entries = [
+        (
+            predictor(
+                ZFNet(net.architecture, len(net.class_names)), net.preprocessing, mesh, views
+            ),
+            parallel.replicate(mesh, net.params),
+        )
+        for net in nets
+    ]
+    frames = [Frames.of(source, net.preprocessing.frame, cache_gib=0) for net in nets]
+    groups = [[i] for i in range(len(nets))] + ([list(range(len(nets)))] if len(nets) > 1 else [])
+    results = []
+    for group in groups:
+        scores = evaluate([entries[i] for i in group], [frames[i] for i in group], mesh, batch_size)
+        assert scores is not None
+        results.append(scores.summary())
+    return results
+
+
+def main(
+    ckpt: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")],
+    views: Literal[1, 10] = 1,
+    source: str | None = None,
+    batch_size: int = 32,
+    out: Path | None = None,
+) -> None:
+    """Evaluate one net, or several and their mean, on a validation set.
+
+    Example: python -m zfnet_jax.evaluate --ckpt runs/shapes --views 10
+
+    Args:
+      ckpt: runs, steps of runs, or .safetensors files.
+      views: 1 for the centre crop, 10 for the mean over the paper's ten views.
+      source: another data set than the first net's own: shapes, folder:PATH or tfds:NAME[@DIR].
+      batch_size: images a step, before views.
+      out: a JSON file for the numbers.
+    """
+    nets = [checkpoint.load(path) for path in ckpt]
+    config = nets[0].config
+    data = config.data if source is None else replace(config.data, source=source)
+    results = evaluate_nets(
+        nets, open_splits(data, config.seed).val, views=views, batch_size=batch_size
+    )
+    names = [str(path) for path in ckpt] + ["mean of all"] * (len(results) > len(ckpt))
+    for name, result in zip(names, results, strict=True):
+        print(
+            f"{name}: top-1 {result['top1']:.2%}, top-5 {result['top5']:.2%}, "
+            f"per class {result['per_class']:.2%}, loss {result['loss']:.4f}"
+        )
+    if out:
+        out.write_text(json.dumps(dict(zip(names, results, strict=True)), indent=1) + "\n")
+        print(f"wrote {out}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,276 @@
+"""The net's operations and their way back: pure functions of NHWC arrays.
+
+Each way up has one way down: `conv` and `conv_transpose`, `max_pool` and `max_unpool` are exact
+adjoints, which the deconvnet is built from and training differentiates through.
+
+Pads are ((before, after), (before, after)) for rows and columns and are exact: the windows fill
+the padded map to its last pixel, so that the way down knows the size it leads to. A negative
+"after" cuts pixels off that no window reads.
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+Overlap = Literal["add", "overwrite"]
+
+NO_PADS: Pads = ((0, 0), (0, 0))
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+# Only float32 has lower precisions to refuse: TF32 on a GPU, bfloat16 passes on a TPU.
+_PRECISION = lax.Precision.HIGHEST
+
+
+def conv(x: Array, kernel: Array, *, stride: int = 1, pads: Pads = NO_PADS) -> Array:
+    """Correlates maps with filters, the forward direction of a convolution layer.
+
+    Args:
+      x: maps, (N, H, W, I) float.
+      kernel: filters, (size, size, I, O), of x's type.
+      stride: pixels from one position to the next.
+      pads: zeros around the maps, exact.
+
+    Returns:
+      (N, rows, cols, O), of x's type.
+
+    Raises:
+      ValueError: the windows do not fill the padded map.
+    """
+    _expect_exact(x.shape[1:3], kernel.shape[:2], stride, pads)
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), pads, dimension_numbers=_LAYOUT, precision=_PRECISION
+    )
+
+
+def conv_transpose(y: Array, kernel: Array, *, stride: int = 1, pads: Pads = NO_PADS) -> Array:
+    """Filters maps with the flipped filters, inputs and outputs swapped: the adjoint of `conv`.
+
+    Zeiler & Fergus 2014, section 2.1, "Filtering". With a stride above one, output pixels that
+    are a stride apart see the same taps of the kernel; each such phase is one dense convolution
+    over y, and their interleaving is the result. That skips the zeros which a dilated input would
+    put between y's values, three of four for a stride of two.
+
+    Args:
+      y: maps of the layer's output, (N, rows, cols, O) float.
+      kernel: the layer's filters as `conv` takes them, (size, size, I, O).
+      stride: the stride that `conv` had.
+      pads: the pads that `conv` had.
+
+    Returns:
+      Maps of the layer's input, (N, H, W, I).
+    """
+    count, rows, cols, _ = y.shape
+    size, _, inputs, outputs = kernel.shape
+    taps = -(-size // stride)
+    fill = taps * stride - size
+    # (tap, phase) along both axes, the taps flipped since the kernel slides the other way.
+    phases = jnp.pad(kernel, ((0, fill), (0, fill), (0, 0), (0, 0)))
+    phases = phases.reshape(taps, stride, taps, stride, inputs, outputs)[::-1, :, ::-1]
+    phases = phases.transpose(0, 2, 5, 1, 3, 4).reshape(taps, taps, outputs, -1)
+    full = ((taps - 1, taps - 1), (taps - 1, taps - 1))
+    x = lax.conv_general_dilated(
+        y, phases, (1, 1), full, dimension_numbers=_LAYOUT, precision=_PRECISION
+    )
+    high, wide = rows + taps - 1, cols + taps - 1
+    x = x.reshape(count, high, wide, stride, stride, inputs)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(count, high * stride, wide * stride, inputs)
+    crop = [
+        (-before, (n - 1) * stride + size - after - length, 0)
+        for (before, after), n, length in zip(pads, (rows, cols), x.shape[1:3], strict=True)
+    ]
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *crop, (0, 0, 0)))
+
+
+def max_pool(
+    x: Array, *, size: int = 3, stride: int = 2, pads: Pads = NO_PADS
+) -> tuple[Array, Array]:
+    """The maximum of each window, and which of its pixels it was.
+
+    Zeiler & Fergus 2014, section 2.1, "Unpooling". Of equal values the first in row-major order
+    wins. What lies outside the maps never does.
+
+    Args:
+      x: maps, (N, H, W, C) float.
+      size: width and height of the window, at most 16 pixels.
+      stride: pixels from one window to the next.
+      pads: pixels around the maps, exact.
+
+    Returns:
+      The maxima, (N, rows, cols, C) of x's type, and the switches, (N, rows, cols, C) uint8: the
+      maximum's row-major index within its window, 0..size^2 - 1.
+
+    Raises:
+      ValueError: the windows do not fill the padded map, or are too large for a one-byte switch.
+    """
+    if size > 16:
+        raise ValueError(f"pooling window {size}: expected at most 16, so that a switch is a byte")
+    _expect_exact(x.shape[1:3], (size, size), stride, pads)
+    return _max_pool(x, size, stride, pads)
+
+
+def _pool(x: Array, size: int, stride: int, pads: Pads) -> tuple[Array, Array]:
+    padded = lax.pad(
+        x, jnp.array(-jnp.inf, x.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0))
+    )
+    count, high, wide, maps = padded.shape
+
+    def pixel(index: int) -> Array:
+        row, col = divmod(index, size)
+        end = (count, high - size + row + 1, wide - size + col + 1, maps)
+        return lax.slice(padded, (0, row, col, 0), end, (1, stride, stride, 1))
+
+    values = pixel(0)
+    switches = jnp.zeros(values.shape, jnp.uint8)
+    for index in range(1, size * size):
+        challenger = pixel(index)
+        larger = challenger > values
+        values = jnp.where(larger, challenger, values)
+        switches = jnp.where(larger, jnp.uint8(index), switches)
+    return values, switches
+
+
+def _max_pool_forward(
+    x: Array, size: int, stride: int, pads: Pads
+) -> tuple[tuple[Array, Array], Array]:
+    values, switches = _pool(x, size, stride, pads)
+    return (values, switches), switches
+
+
+def _max_pool_backward(
+    size: int, stride: int, pads: Pads, switches: Array, cotangents: tuple[Array, Array]
+) -> tuple[Array]:
+    return (max_unpool(cotangents[0], switches, size=size, stride=stride, pads=pads),)
+
+
+def max_unpool(
+    y: Array,
+    switches: Array,
+    *,
+    size: int = 3,
+    stride: int = 2,
+    pads: Pads = NO_PADS,
+    overlap: Overlap = "add",
+) -> Array:
+    """Puts each value back where its maximum was, zeros elsewhere.
+
+    Zeiler & Fergus 2014, section 2.1, "Unpooling". Where windows overlap and several chose one
+    pixel the paper is silent: adding is the adjoint of pooling; overwriting, which keeps the last
+    window's value in row-major order, loses a third of the mass on 3x3 windows of stride 2.
+
+    Args:
+      y: maps of the layer's output, (N, rows, cols, C) float.
+      switches: what `max_pool` returned, (N, rows, cols, C) uint8.
+      size: the window that `max_pool` had.
+      stride: the stride that `max_pool` had.
+      pads: the pads that `max_pool` had.
+      overlap: what happens to a pixel that several windows chose.
+
+    Returns:
+      Maps of the layer's input, (N, H, W, C).
+
+    Raises:
+      ValueError: y and switches differ in shape, or overlap is no such option.
+    """
+    if y.shape != switches.shape:
+        raise ValueError(f"values of shape {y.shape}: expected the switches' {switches.shape}")
+    if overlap not in ("add", "overwrite"):
+        raise ValueError(f"overlap {overlap!r}: expected 'add' or 'overwrite'")
+
+    def spread(values: Array, index: int) -> Array:
+        places = [
+            (place - before, size - 1 - place - after, stride - 1)
+            for place, (before, after) in zip(divmod(index, size), pads, strict=True)
+        ]
+        return lax.pad(values, jnp.zeros((), values.dtype), ((0, 0, 0), *places, (0, 0, 0)))
+
+    # Downwards: of two windows that share a pixel the later one sees it at the smaller index.
+    first, *others = reversed(range(size * size))
+    x = spread(jnp.where(switches == first, y, 0), first)
+    for index in others:
+        chosen = switches == index
+        part = spread(jnp.where(chosen, y, 0), index)
+        x = x + part if overlap == "add" else jnp.where(spread(chosen, index), part, x)
+    return x
+
+
+_max_pool: Any = jax.custom_vjp(_pool, nondiff_argnums=(1, 2, 3))
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def contrast_norm(
+    x: Array, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
+) -> Array:
+    """Divides each value by a power of the energy of its neighbouring maps at the same place.
+
+    Krizhevsky et al. 2012, section 3.3, with cuda-convnet's division of alpha by the window:
+    x / (k + alpha / size * sum of x^2 over the `size` maps around it) ^ beta.
+
+    Args:
+      x: maps, (N, H, W, C) float.
+      size: how many maps are summed, odd.
+      alpha: the sum's weight, before division by `size`.
+      beta: the exponent.
+      k: the constant in the divisor, above 0.
+
+    Returns:
+      (N, H, W, C), of x's type.
+    """
+    return _contrast_norm(x, size, alpha, beta, k)
+
+
+def _normalise(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
+    return x * _power(_energy(x, size, alpha, k), -beta)
+
+
+def _contrast_norm_forward(
+    x: Array, size: int, alpha: float, beta: float, k: float
+) -> tuple[Array, Array]:
+    return _normalise(x, size, alpha, beta, k), x
+
+
+def _contrast_norm_backward(
+    size: int, alpha: float, beta: float, k: float, x: Array, cotangent: Array
+) -> tuple[Array]:
+    # y_i = x_i s_i^-b, so dx_i = g_i s_i^-b - 2 b (alpha / size) x_i sum_j g_j x_j s_j^(-b - 1):
+    # i is among j's neighbours exactly when j is among i's, since the window is odd.
+    energy = _energy(x, size, alpha, k)
+    scaled = cotangent * _power(energy, -beta)
+    spill = _neighbours(scaled * x / energy, size)
+    return (scaled - (2 * beta * alpha / size) * x * spill,)
+
+
+_contrast_norm: Any = jax.custom_vjp(_normalise, nondiff_argnums=(1, 2, 3, 4))
+_contrast_norm.defvjp(_contrast_norm_forward, _contrast_norm_backward)
+
+
+def _energy(x: Array, size: int, alpha: float, k: float) -> Array:
+    return k + (alpha / size) * _neighbours(x * x, size)
+
+
+def _neighbours(x: Array, size: int) -> Array:
+    """The sum over `size` neighbouring maps, as shifted additions."""
+    maps, half = x.shape[-1], size // 2
+    padded = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (half, half)))
+    total = padded[..., :maps]
+    for shift in range(1, size):
+        total = total + padded[..., shift : shift + maps]
+    return total
+
+
+def _power(x: Array, exponent: float) -> Array:
+    if exponent == -0.75:  # two fast instructions in place of a logarithm and an exponential
+        root = lax.rsqrt(x)
+        return root * jnp.sqrt(root)
+    return x**exponent
+
+
+def _expect_exact(shape: tuple[int, ...], window: tuple[int, ...], stride: int, pads: Pads) -> None:
+    for length, size, (before, after) in zip(shape, window, pads, strict=True):
+        room = length + before + after - size
+        if room < 0 or room % stride:
+            raise ValueError(
+                f"pads {pads} around maps of {shape}: expected windows of {size} with stride "
+                f"{stride} to fill them exactly"
+            )

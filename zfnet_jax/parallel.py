@@ -1,0 +1,155 @@
+"""Devices and hosts: one program over a mesh whose only axis is the batch's."""
+
+import signal
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+_NO_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
+
+def make_mesh() -> Mesh:
+    """All devices of all processes along one axis, "data"."""
+    # Auto, since the default type of an axis changed in jax 0.9.
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The whole of an array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def by_example(mesh: Mesh) -> NamedSharding:
+    """An array cut along its first axis, a part for each device."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def rows_of_this_process(batch_size: int) -> slice:
+    """Which rows of every batch this process reads.
+
+    Raises:
+      ValueError: the batch does not divide into the devices.
+    """
+    if batch_size % jax.device_count():
+        raise ValueError(
+            f"batch size {batch_size}: expected a multiple of {jax.device_count()} devices"
+        )
+    rows = batch_size // jax.process_count()
+    return slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
+
+
+def to_devices(mesh: Mesh, batch: Any) -> Any:
+    """This process's rows of a batch, as part of arrays that span all processes."""
+    sharding = by_example(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """Host arrays, the same in every process, as whole arrays on every device."""
+    sharding = replicated(mesh)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(np.shape(x), sharding, np.asarray(x).__getitem__),
+        tree,
+    )
+
+
+def jit(function: Callable[..., Any], **options: Any) -> Any:
+    """`jax.jit` with the compiler options that this package's nets want on this machine.
+
+    jax 0.10 sends CPU convolutions to YNNPACK, which makes a training step twice as slow.
+    """
+    return jax.jit(function, compiler_options=_compiler_options(), **options)
+
+
+@cache
+def _compiler_options() -> dict[str, str] | None:
+    if jax.default_backend() != "cpu":
+        return None
+    try:
+        jax.jit(jnp.negative, compiler_options=_NO_YNNPACK).lower(1.0).compile()
+    except jax.errors.JaxRuntimeError:  # a jax without YNNPACK does not know the option
+        return None
+    return _NO_YNNPACK
+
+
+def compute_dtype(name: str) -> Any:
+    """The type that training computes in: "auto" is bfloat16 on accelerators, float32 on a CPU."""
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(name)
+
+
+def start(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Joins the other processes of a run; alone, does nothing.
+
+    Args:
+      coordinator: HOST:PORT of process 0; "auto" asks the cluster (Slurm, Cloud TPU, ...); None
+        for a single process.
+      processes: how many there are; None where the cluster says it.
+      process: which one this is, from 0; None where the cluster says it.
+    """
+    if coordinator is not None:
+        address = None if coordinator == "auto" else coordinator
+        jax.distributed.initialize(address, processes, process)
+
+
+class StopRequest:
+    """Whether the run was asked to stop, by SIGTERM or Ctrl-C; a context manager.
+
+    With several processes JAX's coordinator takes SIGTERM over and lets all stop at one step.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if jax.process_count() == 1:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: object) -> None:
+        # A second request, while the first is being obeyed, is obeyed at once.
+        signal.signal(number, self._before[number])
+        self.signal = number
+
+    def noted(self) -> bool:
+        """Whether this process was asked; several processes may not agree at any moment."""
+        return self.signal is not None
+
+    def agreed(self, step: int) -> bool:
+        """Whether all processes are to save and stop after this step; each asks at every step."""
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+            self.signal = signal.SIGTERM
+        return self.signal is not None
+
+
+def sum_over_processes(tree: Any) -> Any:
+    """The sum of integer arrays over all processes, exact to 64 bits."""
+    arrays = jax.tree.map(lambda x: np.asarray(x, np.int64), tree)
+    # As bytes, since JAX would cut 64-bit integers to 32.
+    parts = jax.tree.map(
+        lambda x: multihost_utils.process_allgather(np.frombuffer(x.tobytes(), np.uint8)), arrays
+    )
+    return jax.tree.map(
+        lambda x, part: (
+            np.asarray(part)
+            .reshape(jax.process_count(), -1)
+            .view(np.int64)
+            .sum(axis=0)
+            .reshape(x.shape)
+        ),
+        arrays,
+        parts,
+    )

@@ -1,0 +1,1 @@
+"""Pictures and plots; no numerics of the net."""

@@ -1,0 +1,279 @@
+"""Training by the paper's recipe (Zeiler & Fergus 2014, section 3), and its command line.
+
+A run is a pure function of its configuration. Step k sees the pictures that the seed and k name,
+augments them with a key folded from the seed and k, and updates one pytree. So a run that was
+stopped anywhere and goes on from its newest checkpoint ends with the very same bits.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from zfnet_jax import checkpoint, cli, metrics, optimizer, parallel
+from zfnet_jax import config as configs
+from zfnet_jax.architecture import Conv
+from zfnet_jax.checkpoint import Checkpoints, Progress
+from zfnet_jax.config import LoopConfig, OptimizerConfig, TrainConfig
+from zfnet_jax.data import open_splits
+from zfnet_jax.data.pipeline import Frames, all_batches, steps_per_epoch, train_batches
+from zfnet_jax.data.preprocessing import (
+    PixelSums,
+    Preprocessing,
+    frame_size,
+    pixel_sums,
+)
+from zfnet_jax.evaluate import evaluate, predictor
+from zfnet_jax.metrics import Meter, MetricsLog
+from zfnet_jax.model import ZFNet
+from zfnet_jax.net import Net
+from zfnet_jax.report import pictures, plots
+from zfnet_jax.run_folder import claim, report_skipped
+from zfnet_jax.step import (
+    TrainState,
+    benchmark_step,
+    compile_step,
+    init_state,
+    make_train_step,
+)
+
+__all__ = ["TrainState", "benchmark_step", "fit", "main", "make_train_step"]
+
+
+def learn_preprocessing(
+    frames: Frames, config: TrainConfig, rows: slice
+) -> tuple[Preprocessing, float]:
+    """The per-pixel mean of the training set (section 3), and the deviation of pixels around it.
+
+    Sums are exact integers, so that neither order nor the number of processes changes a bit.
+    """
+    items = np.arange(len(frames))
+    if config.data.mean_images:
+        items = np.random.default_rng(config.seed).permutation(items)[: config.data.mean_images]
+    batches = all_batches(
+        frames,
+        batch_size=config.train.batch_size,
+        items=items,
+        threads=config.data.threads,
+        rows=rows,
+    )
+    bar = tqdm(batches, "mean of the training set", disable=None, leave=False, unit="batch")
+    sums = pixel_sums((batch.frames[batch.labels >= 0] for batch in bar), frames.size)
+    total = PixelSums(*parallel.sum_over_processes(sums))
+    return Preprocessing(frames.size, total.mean()), total.deviation()
+
+
+def fit(config: TrainConfig, run: Path) -> int | None:
+    """Trains to the configured end, from the start or from where the run in the folder stopped.
+
+    Args:
+      config: the run.
+      run: its folder, which may hold an earlier part of the same run.
+
+    Returns:
+      The signal that stopped it early, after all was saved; None at the end.
+
+    Raises:
+      ValueError: the data cannot be used, the folder is another run's, every checkpoint is
+        damaged, or loss or gradients are not finite.
+      OSError: a file could not be written; the last checkpoint stays good.
+    """
+    claim(run, config)
+    splits = open_splits(config.data, config.seed)
+    report_skipped(run, splits.skipped)
+    mesh, rows = parallel.make_mesh(), parallel.rows_of_this_process(config.train.batch_size)
+    train_frames, val_frames = (
+        Frames.of(source, frame_size(config.architecture.input_size), config.data.cache_gib)
+        for source in (splits.train, splits.val)
+    )
+    epoch_steps = steps_per_epoch(len(train_frames), config.train.batch_size)
+    total_steps = config.train.epochs * epoch_steps
+    last_step = min(total_steps, config.train.max_steps or total_steps)
+
+    earlier = checkpoint.load_progress(run)
+    if earlier:
+        preprocessing, deviation = earlier.net.preprocessing, 1.0
+    else:
+        preprocessing, deviation = learn_preprocessing(train_frames, config, rows)
+    classes = splits.train.class_names
+    model = ZFNet(
+        config.architecture,
+        len(classes),
+        dtype=parallel.compute_dtype(config.dtype),
+        initializer=config.initializer,
+        input_deviation=deviation,
+    )
+    tx = optimizer.make_optimizer(config.optimizer, config.architecture, total_steps, deviation)
+    state = init_state(model, tx, config.seed)
+    if earlier:
+        leaves = jax.tree.structure(state.opt_state).unflatten(earlier.optimizer)
+        state = TrainState(jnp.int32(earlier.net.step), earlier.net.params, leaves)
+    state = parallel.replicate(mesh, state)
+    step = int(state.step)
+
+    train_step = compile_step(
+        make_train_step(model, tx, preprocessing, config.data.crops, config.seed), mesh
+    )
+    predict = predictor(model, preprocessing, mesh)
+    batches = train_batches(
+        train_frames,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        first_step=step,
+        balanced=config.data.balanced,
+        threads=config.data.threads,
+        rows=rows,
+    )
+    with (
+        parallel.StopRequest() as stop,
+        Checkpoints(run, config.train.keep) as checkpoints,
+        MetricsLog(run, step, active=jax.process_index() == 0) as log,
+        tqdm(total=last_step, initial=step, disable=None, unit="step") as bar,
+    ):
+
+        def save(validated: dict[str, float] | None = None) -> None:
+            net = Net(config, state.params, preprocessing, classes, step)
+            checkpoints.save(Progress(net, jax.tree.leaves(state.opt_state)), validated)
+
+        meter = Meter(log, bar, config.train, epoch_steps)
+        validated_epochs = int(optimizer.rate_state(state.opt_state).epochs)
+        saved_step = step if earlier else None
+        while not stop.noted():
+            # Also right after a resume: a stop may come between an epoch's end and this.
+            if step == last_step or validated_epochs < step // epoch_steps:
+                meter.flush()
+                scores = evaluate(
+                    [(predict, state.params)],
+                    [val_frames],
+                    mesh,
+                    config.train.batch_size,
+                    threads=config.data.threads,
+                    stopped=stop.noted,
+                )
+                if scores is None:
+                    break
+                summary = scores.summary()
+                speed = {"images_per_second": round(meter.speed, 2)}
+                rate = {"learning_rate": float(optimizer.rate_state(state.opt_state).rate)}
+                log.write("val", step, step / epoch_steps, summary | rate | speed)
+                bar.write(_epoch_line(step, epoch_steps, config.train.epochs, summary, meter.speed))
+                # The error of a part of an epoch is no epoch's, and must not lower the rate.
+                if validated_epochs < step // epoch_steps:
+                    observed = optimizer.observe(
+                        state.opt_state, 1 - summary["top1"], config.optimizer
+                    )
+                    state = parallel.replicate(mesh, state._replace(opt_state=observed))
+                    validated_epochs += 1
+                save(summary)
+                saved_step = step
+                if step == last_step:
+                    break
+                meter.restart_clock()
+            state, values = train_step(state, parallel.to_devices(mesh, next(batches)))
+            step += 1
+            meter.add(step, values)
+            stop.agreed(step)
+            every = config.train.checkpoint_steps
+            if every and step % every == 0 and step % epoch_steps and step < last_step:
+                meter.flush()
+                save()
+                saved_step = step
+                meter.restart_clock()
+        if saved_step != step:
+            meter.flush()
+            save()
+        best = checkpoints.best()
+    if stop.noted():
+        return stop.signal
+    if jax.process_index() == 0:
+        plots.training_curves(metrics.read(run), run / "curves.png")
+        first = next(layer.name for layer in config.architecture if isinstance(layer, Conv))
+        filters = pictures.filter_sheet(np.asarray(state.params[first]["kernel"]))
+        pictures.save(run / "filters.png", filters)
+        print(f"best validation per class: step {best} in {run / checkpoint.FOLDER}")
+    return None
+
+
+def _epoch_line(
+    step: int, epoch_steps: int, epochs: int, summary: dict[str, float], speed: float
+) -> str:
+    return (
+        f"epoch {step / epoch_steps:.4g} of {epochs}, step {step}: validation "
+        f"loss {summary['loss']:.3f}, top-1 {summary['top1']:.2%}, top-5 {summary['top5']:.2%}, "
+        f"per class {summary['per_class']:.2%}; {speed:.0f} images/s"
+    )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The command line: `python -m zfnet_jax.train`."""
+    with cli.one_line_errors():
+        command, config = _parse(args)
+        parallel.start(command.coordinator, command.processes, command.process)
+        run = command.workdir or Path("runs") / config.name
+        signal = fit(config, run)
+        if signal:
+            print(f"stopped and saved; the same command goes on from {run}")
+            raise SystemExit(128 + signal)
+        print(f"look inside it: python tools/deconv.py --ckpt {run}")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the command line says beside the configuration.
+
+    Attributes:
+      config: a file with get_config() -> TrainConfig, whose values the other options change;
+        none trains the embedded data set.
+      workdir: the run's folder; the same command goes on where it stopped.
+      coordinator: HOST:PORT of the first of several processes, or "auto" on a cluster.
+      processes: how many processes there are.
+      process: which of them this is, from 0.
+    """
+
+    config: Path | None = None
+    workdir: Path | None = None
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
+
+
+def _parse(args: Sequence[str] | None) -> tuple[Command, TrainConfig]:
+    words = list(sys.argv[1:] if args is None else args)
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder.add_argument("--config", type=Path)
+    found = finder.parse_known_args(words)[0].config
+    default = configs.load(found) if found else DEFAULT
+
+    def bind(
+        command: Annotated[Command, tyro.conf.arg(name="")],
+        config: Annotated[TrainConfig, tyro.conf.arg(name="")] = default,
+    ) -> tuple[Command, TrainConfig]:
+        """Train a net, or go on with a run.
+
+        Example: python -m zfnet_jax.train --config configs/caltech101.py --workdir runs/caltech101
+        """
+        return command, config
+
+    return cli.parse(bind, words)
+
+
+DEFAULT = TrainConfig(
+    initializer="he",
+    optimizer=OptimizerConfig(
+        learning_rate=0.015, schedule="cosine", warmup_steps=50, balance_input=True
+    ),
+    train=LoopConfig(epochs=10, batch_size=32),
+)
+"""The main job: the embedded data set on a CPU in about three minutes."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""A net in one .safetensors file: small, safe to open, and all that a tool needs."""
+
+import json
+import os
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import DTypeLike
+from safetensors import SafetensorError, safe_open
+from safetensors.flax import save_file
+
+from zfnet_jax.net import Net, assemble, describe, digest
+from zfnet_jax.trace import Params
+
+SUFFIX = ".safetensors"
+_MEAN = "preprocessing/mean"
+
+
+def write(net: Net, path: Path, dtype: DTypeLike = jnp.bfloat16) -> None:
+    """Writes a net; the file appears only when it is whole.
+
+    Args:
+      net: the net.
+      path: a file name that ends in .safetensors.
+      dtype: the type that parameters are stored in; they are read as float32.
+    """
+    tensors = {
+        f"{layer}/{kind}": jnp.asarray(array, dtype)
+        for layer, kinds in net.params.items()
+        for kind, array in kinds.items()
+    }
+    tensors[_MEAN] = jnp.asarray(net.preprocessing.mean)
+    description = json.dumps(describe(net))
+    metadata = {"zfnet_jax": description, "sha256": _digest(tensors, description)}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save_file(tensors, partial, metadata)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Net:
+    """Reads a net that `write` wrote.
+
+    Raises:
+      ValueError: there is no such file, or it is damaged, or no net of this package.
+    """
+    if not path.is_file():
+        raise ValueError(f"checkpoint {path}: expected a file, there is none")
+    try:
+        with safe_open(path, "flax") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"checkpoint {path}: damaged ({error})") from None
+    if "zfnet_jax" not in metadata:
+        raise ValueError(f"checkpoint {path}: expected a net that zfnet_jax wrote")
+    if _digest(tensors, metadata["zfnet_jax"]) != metadata.get("sha256"):
+        raise ValueError(f"checkpoint {path}: damaged, its contents do not match their digest")
+    params: Params = {}
+    for name, tensor in tensors.items():
+        layer, kind = name.split("/")
+        if name != _MEAN:
+            params.setdefault(layer, {})[kind] = tensor.astype(jnp.float32)
+    return assemble(json.loads(metadata["zfnet_jax"]), params, np.asarray(tensors[_MEAN]))
+
+
+def _digest(tensors: dict[str, Array], description: str) -> str:
+    return digest({**tensors, "": np.frombuffer(description.encode(), np.uint8)})
