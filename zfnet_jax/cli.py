@@ -85,3 +85,9 @@ def _unbox(message: str) -> str:
     sections = re.split(r"─{3,}", " ".join(rows))
     told = [s.strip() for s in sections if not re.match(r"\s*(For full|Argument) helptext", s)]
     return "; ".join(told)
+
+
+def expect(name: str, value: object, holds: bool, form: str) -> None:
+    """Raises ValueError, which names the option, unless its value holds."""
+    if not holds:
+        raise ValueError(f"--{name} {value}: expected {form}")

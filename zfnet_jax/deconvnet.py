@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from zfnet_jax import ops
@@ -53,11 +54,11 @@ class Units(NamedTuple):
       value: (U,) float, what to send down: the activation itself, or 1.
     """
 
-    image: Array
-    row: Array
-    col: Array
-    map: Array
-    value: Array
+    image: Array | np.ndarray
+    row: Array | np.ndarray
+    col: Array | np.ndarray
+    map: Array | np.ndarray
+    value: Array | np.ndarray
 
 
 class _View(NamedTuple):
@@ -167,8 +168,8 @@ def project_units(
     inputs = arch.input_shapes()
     maps = shapes[layer][-1]
     seed = jax.nn.one_hot(units.map, maps, dtype=jnp.promote_types(units.value.dtype, jnp.float32))
-    signal = (seed * units.value[:, None])[:, None, None, :]
-    window = _Windows(units.image, units.row, units.col, size=1)
+    signal = (seed * jnp.asarray(units.value)[:, None])[:, None, None, :]
+    window = _Windows(*map(jnp.asarray, (units.image, units.row, units.col)), size=1)
     for current, below in path:
         margin = 0
         if isinstance(current, MaxPool) and unpool == "overwrite":

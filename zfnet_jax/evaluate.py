@@ -18,7 +18,7 @@ from zfnet_jax.data import Source, open_splits
 from zfnet_jax.data.pipeline import Frames, all_batches
 from zfnet_jax.data.preprocessing import VIEWS, Preprocessing, centre_view, ten_views
 from zfnet_jax.metrics import Scores, score
-from zfnet_jax.model import ZFNet
+from zfnet_jax.model import ZFNet, forward
 from zfnet_jax.net import Net
 from zfnet_jax.trace import Params
 
@@ -46,7 +46,7 @@ def predictor(
     def predict(params: Params, frames: Array) -> Array:
         images, size = preprocessing.apply(frames), model.arch.input_size
         stack = ten_views(images, size) if views == VIEWS else centre_view(images, size)[None]
-        logits, _ = model.apply({"params": params}, stack.reshape(-1, *stack.shape[2:]))
+        logits, _ = forward(model, params, stack.reshape(-1, *stack.shape[2:]))
         each = jax.nn.log_softmax(logits).reshape(len(stack), len(frames), -1)
         return jax.nn.logsumexp(each, axis=0) - jnp.log(len(stack))
 

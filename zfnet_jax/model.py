@@ -1,7 +1,7 @@
 """ZFNet as a thin Linen module: images in, logits and everything between out."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -19,9 +19,9 @@ from zfnet_jax.architecture import (
     MaxPool,
     pads,
 )
-from zfnet_jax.trace import Trace
+from zfnet_jax.trace import Params, Trace
 
-__all__ = ["Init", "Trace", "ZFNet"]
+__all__ = ["Init", "Trace", "ZFNet", "forward"]
 
 Init = Literal["paper", "he"]
 
@@ -115,3 +115,9 @@ class _Affine(nn.Module):
         kernel = self.param("kernel", nn.initializers.normal(self.deviation), self.shape)
         bias = self.param("bias", nn.initializers.zeros, self.shape[-1:])
         return kernel, bias
+
+
+def forward(model: ZFNet, params: Params, images: Array) -> tuple[Array, Trace]:
+    """The network without dropout: images in network space -> (logits, trace)."""
+    result: Any = model.apply({"params": params}, images)
+    return result

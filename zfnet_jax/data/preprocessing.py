@@ -7,7 +7,7 @@ that. `decode` makes the 256x256 *frame*; the rest happens here.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,8 +73,8 @@ def corners(frame: int, size: int) -> np.ndarray:
     return np.array([(0, 0), (0, far), (far, 0), (far, far), (middle, middle)])
 
 
-def centre_view(images: Array, size: int) -> Array:
-    """The centre crop, (N, size, size, 3), of images (N, frame, frame, 3)."""
+def centre_view(images: Any, size: int) -> Any:
+    """The centre crop, (N, size, size, 3), of images (N, frame, frame, 3), JAX's or NumPy's."""
     top, left = corners(images.shape[1], size)[-1]
     return images[:, top : top + size, left : left + size]
 

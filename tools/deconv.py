@@ -1,0 +1,140 @@
+"""Show what a layer's feature maps respond to: projections beside image patches, as in Fig 2."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from zfnet_jax import checkpoint, cli, deconvnet
+from zfnet_jax.architecture import Conv
+from zfnet_jax.data import Source, open_splits
+from zfnet_jax.data.pictures import open_pictures
+from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.feature_maps import Panel, make_panel
+from zfnet_jax.ops import Overlap
+from zfnet_jax.report import panels, pictures
+from zfnet_jax.report.output import output_folder
+
+
+def main(
+    ckpt: Path,
+    images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE_OR_FOLDER ...")] = (),
+    layer: str = "conv5",
+    top: int = 9,
+    maps: int = 12,
+    only: Annotated[tuple[int, ...], tyro.conf.arg(metavar="MAP ...")] = (),
+    scale: panels.Scale = "map",
+    unpool: Overlap = "add",
+    rectify: deconvnet.Rectify = "signal",
+    norm: deconvnet.Norm = "skip",
+    out: Path | None = None,
+) -> None:
+    """Project the strongest units of a layer's feature maps down to pixels.
+
+    Example: python tools/deconv.py --ckpt runs/shapes --layer conv4
+
+    Args:
+      ckpt: a run, a step of one, or a .safetensors file.
+      images: pictures to look at; none looks at the net's own validation set.
+      layer: conv1..conv5, pool1, pool2, pool5, norm1, norm2, fc6, fc7 or fc8.
+      top: images for each map, the strongest first.
+      maps: how many maps, the strongest first.
+      only: these maps instead, by their numbers.
+      scale: what is black and white: one magnitude for all, for each map, or for each patch.
+      unpool: where two pooling windows chose one pixel; the paper is silent, add is exact.
+      rectify: signal is the paper's, mask the gradient's, both guided backpropagation's.
+      norm: skip is the paper's.
+      out: the folder to write to; by default deconv in the run's folder.
+    """
+    net = checkpoint.load(ckpt)
+    arch = net.architecture
+    arch.index(layer)
+    cli.expect("top", top, top >= 1, "1 or more")
+    cli.expect("maps", maps, maps >= 1, "1 or more")
+    if images:
+        source, skipped = open_pictures(images)
+    else:
+        splits = open_splits(net.config.data, net.config.seed)
+        source, skipped = splits.val, splits.skipped
+    panel = make_panel(
+        net,
+        Frames.of(source, net.preprocessing.frame, net.config.data.cache_gib),
+        layer,
+        top=min(top, len(source)),
+        count=maps,
+        maps=only,
+        unpool=unpool,
+        rectify=rectify,
+        norm=norm,
+    )
+    shown = panels.scales(panel.projections, scale)
+    names = net.class_names if layer == arch.layers[-1].name else ()
+    description = {
+        "ckpt": str(ckpt),
+        "step": net.step,
+        "layer": layer,
+        "images": [str(path) for path in images] or net.config.data.source,
+        "skipped": [skip._asdict() for skip in skipped],
+        "unpool": unpool,
+        "rectify": rectify,
+        "norm": norm,
+        "scale": scale,
+        "dead": panel.dead.tolist(),
+        "maps": [_describe(panel, each, shown[each], source) for each in range(len(panel.maps))],
+    }
+    out = out or (ckpt / "deconv" if ckpt.is_dir() else Path("deconv") / ckpt.stem)
+    first = next(each.name for each in arch if isinstance(each, Conv))
+    with output_folder(out) as folder:
+        captions = [_caption(panel, each, names) for each in range(len(panel.maps))]
+        sheet = panels.panel_picture(panel.projections, panel.patches, shown, captions)
+        pictures.save(folder / f"{layer}.png", sheet)
+        filters = pictures.filter_sheet(np.asarray(net.params[first]["kernel"]))
+        pictures.save(folder / "filters.png", filters)
+        (folder / f"{layer}.json").write_text(json.dumps(description, indent=1) + "\n")
+        np.savez_compressed(
+            folder / f"{layer}.npz",
+            projections=panel.projections,
+            maps=panel.maps,
+            boxes=panel.boxes,
+            scales=shown,
+            **panel.top._asdict(),
+        )
+    print(
+        f"wrote {layer}.png, .json and .npz and filters.png to {out}: {len(panel.maps)} of "
+        f"{len(panel.strongest)} maps, {len(panel.dead)} dead"
+    )
+
+
+def _describe(panel: Panel, each: int, shown: np.ndarray, source: Source) -> dict[str, Any]:
+    """One map as JSON data: its strongest units, an empty list where the map is dead."""
+    columns = zip(*(column[each] for column in panel.top), panel.boxes[each], shown, strict=True)
+    units = []
+    for value, image, row, col, box, magnitude in columns:
+        if np.isfinite(value):
+            example = source[int(image)]
+            units.append(
+                {
+                    "image": int(image),
+                    "name": example.name,
+                    "label": source.class_names[example.label] if source.class_names else None,
+                    "row": int(row),
+                    "col": int(col),
+                    "value": float(value),
+                    "box": box.tolist(),
+                    "scale": float(magnitude),
+                }
+            )
+    return {"map": int(panel.maps[each]), "dead": not units, "top": units}
+
+
+def _caption(panel: Panel, each: int, class_names: Sequence[str]) -> str:
+    number, value = int(panel.maps[each]), panel.top.value[each, 0]
+    title = class_names[number] if class_names else f"{panel.layer} map {number}"
+    return f"{title}   {value:.3g}" if np.isfinite(value) else f"{title}   dead: nothing excites it"
+
+
+if __name__ == "__main__":
+    cli.run(main)
