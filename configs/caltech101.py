@@ -32,5 +32,5 @@ def get_config() -> TrainConfig:
         optimizer=OptimizerConfig(
             learning_rate=0.015, schedule="cosine", warmup_steps=200, balance_input=True
         ),
-        train=LoopConfig(epochs=60, batch_size=32),
+        train=LoopConfig(epochs=45, batch_size=32),
     )

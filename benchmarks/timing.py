@@ -1,0 +1,89 @@
+"""Timing of several ways to do one thing, side by side in one process."""
+
+import itertools
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+
+def processors() -> int:
+    """How many processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_machine(packages: Sequence[str]) -> str:
+    """One line: the processor, how many of them, and the versions of some packages."""
+    versions = [f"{name} {metadata.version(name)}" for name in packages]
+    python = f"Python {platform.python_version()}"
+    return ", ".join([f"{_processor_name()} x {processors()}", python, *versions])
+
+
+def interleave(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Times every call once a round, after one round that does not count.
+
+    What else the machine does in the meantime hits all of them alike; the order turns with every
+    round, so that none always runs in another's wake.
+
+    Args:
+      calls: by name, what to time; each must wait for its own result.
+      rounds: how often.
+
+    Returns:
+      By name, the seconds of each round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
+    for turn in range(rounds + 1):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            start = time.perf_counter()
+            calls[name]()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def print_table(seconds: Mapping[str, Sequence[float]], images: int) -> None:
+    """Prints the median, the extremes and the speed of each.
+
+    Args:
+      seconds: what `interleave` returned.
+      images: how many images one call takes.
+    """
+    width = max(map(len, seconds))
+    print(f"{'':{width}}  {'median':>9}  {'fastest':>9}  {'slowest':>9}  {'images/s':>8}")
+    for name, times in seconds.items():
+        cells = [f"{1000 * t:7.0f}ms" for t in (statistics.median(times), min(times), max(times))]
+        print(f"{name:{width}}  {'  '.join(cells)}  {images / statistics.median(times):8.1f}")
+
+
+def print_ratio(seconds: Mapping[str, Sequence[float]], ours: str, digits: int = 2) -> float:
+    """Prints, as the last line, how many times as fast ours is as the fastest of the others.
+
+    Args:
+      seconds: what `interleave` returned.
+      ours: the name to compare; of the others the one with the smallest median counts.
+      digits: after the point.
+
+    Returns:
+      The ratio of medians, above 1 where ours is faster.
+    """
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    mine = medians.pop(ours)
+    best = min(medians, key=lambda name: medians[name])
+    ratio = medians[best] / mine
+    print(f"ratio {ratio:.{digits}f} (speed of {ours} / speed of {best}, medians)")
+    return ratio
+
+
+def _processor_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in itertools.islice(info.open(), 100):
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

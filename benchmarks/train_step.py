@@ -1,0 +1,138 @@
+"""One training step on a CPU against PyTorch.
+
+    python benchmarks/train_step.py [--architecture zfnet] [--batch-size 32] [--rounds 7]
+
+Both start from uint8 frames in memory and do the whole step: subtract the mean, crop and flip each
+frame at random, forward with dropout, cross-entropy, backward, SGD with momentum, weight decay on
+the weights, filter cap. The nets are the same, which is checked on their logits first. PyTorch runs
+eager and compiled, in both memory layouts, with its fused SGD; the fastest counts.
+
+Prints the machine, a table (milliseconds a step, images a second), and last the ratio of medians:
+above 1, this package is faster.
+"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import torch
+from pytorch import LAYOUTS, compiled, expect_same, images_of, network, use_threads
+from timing import describe_machine, interleave, print_ratio, print_table, processors
+from torch import Tensor, nn
+
+from zfnet_jax import architecture, cli, parallel
+from zfnet_jax.architecture import Architecture
+from zfnet_jax.config import OptimizerConfig
+from zfnet_jax.data.pipeline import Batch
+from zfnet_jax.model import ZFNet
+from zfnet_jax.step import benchmark_step
+
+OURS = "zfnet_jax"
+MEAN = 127.5
+
+
+def main(architecture: str = "zfnet", batch_size: int = 32, rounds: int = 7) -> None:
+    """Time one training step of this package and of PyTorch.
+
+    Example: python benchmarks/train_step.py --batch-size 32
+
+    Args:
+      architecture: a net's name, "zfnet@128" for another input size.
+      batch_size: images a step.
+      rounds: how often each is timed.
+    """
+    run(architecture, batch_size, rounds)
+
+
+def run(name: str, batch_size: int, rounds: int) -> float:
+    """Prints the comparison; returns the ratio of speeds, above 1 where this package is faster."""
+    arch = architecture.get(name)
+    print(describe_machine(["jax", "torch"]))
+    use_threads(processors())
+    step, state, batch = benchmark_step(arch, batch_size)
+    params, host = jax.tree.map(np.array, (state.params, batch))  # copies: the state is donated
+    _check(arch, params, host)
+
+    def ours() -> None:
+        nonlocal state
+        state, metrics = step(state, batch)
+        jax.block_until_ready((state, metrics))
+
+    calls: dict[str, Callable[[], object]] = {OURS: ours}
+    for layout, memory in LAYOUTS.items():
+        for compile_it in (False, True):
+            theirs = _torch_step(arch, params, host, memory, compile_it)
+            if theirs:
+                calls[f"PyTorch {'compiled' if compile_it else 'eager'}, {layout}"] = theirs
+    seconds = interleave(calls, rounds)
+    print_table(seconds, batch_size)
+    return print_ratio(seconds, OURS)
+
+
+def _check(arch: Architecture, params: dict, batch: Batch) -> None:
+    """Refuses to compare nets that do not give the same logits."""
+    images = np.asarray(batch.frames[:2, : arch.input_size, : arch.input_size], np.float32) - MEAN
+    ours, _ = parallel.jit(ZFNet(arch, 1000).apply)({"params": params}, images)
+    with torch.inference_mode():
+        expect_same(ours, network(arch, params).eval()(images_of(images)))
+
+
+def _torch_step(
+    arch: Architecture, params: dict, batch: Batch, memory: torch.memory_format, compile_it: bool
+) -> Callable[[], object] | None:
+    """The same step in PyTorch, on its own copy of the weights; None if it cannot be compiled."""
+    config = OptimizerConfig()
+    net = network(arch, params).to(memory_format=memory)  # pyright: ignore[reportCallIssue]
+    weights = [weight for weight in net.parameters() if weight.ndim > 1]
+    filters = [weight for weight in weights if weight.ndim == 4]
+    groups = [
+        {"params": weights, "weight_decay": config.weight_decay},
+        {"params": [bias for bias in net.parameters() if bias.ndim == 1]},
+    ]
+    sgd = torch.optim.SGD(groups, config.learning_rate, config.momentum, fused=True)
+    frames, labels = images_of(batch.frames), torch.from_numpy(batch.labels.astype(np.int64))
+    mean = torch.full(frames.shape[1:], MEAN)
+
+    def loss_of(images: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(net(images), labels)
+
+    def images() -> Tensor:
+        return _random_views(frames - mean, arch.input_size).contiguous(memory_format=memory)
+
+    forward = compiled(loss_of, images()) if compile_it else loss_of
+    if forward is None:
+        return None
+
+    def step() -> None:
+        sgd.zero_grad()
+        forward(images()).backward()
+        sgd.step()
+        _cap(filters, config.filter_cap)
+
+    return step
+
+
+def _random_views(images: Tensor, size: int) -> Tensor:
+    """One of the paper's ten views of each image, as the training step draws them."""
+    far, middle = images.shape[-1] - size, (images.shape[-1] - size) // 2
+    five = ((0, 0), (0, far), (far, 0), (far, far), (middle, middle))
+    places = [five[place] for place in torch.randint(0, 5, (len(images),)).tolist()]
+    crops = torch.stack(
+        [
+            image[:, top : top + size, left : left + size]
+            for image, (top, left) in zip(images, places, strict=True)
+        ]
+    )
+    flips = torch.rand(len(crops), 1, 1, 1) < 0.5
+    return torch.where(flips, crops.flip(-1), crops)
+
+
+@torch.no_grad()
+def _cap(filters: list[Tensor], limit: float) -> None:
+    for kernel in filters:
+        rms = kernel.square().mean((1, 2, 3), keepdim=True).sqrt()
+        kernel.mul_((limit / rms).clamp(max=1))
+
+
+if __name__ == "__main__":
+    cli.run(main)
