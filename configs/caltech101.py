@@ -21,7 +21,7 @@ def get_config() -> TrainConfig:
         architecture=ZFNET.edit("conv2", stride=1)
         .with_features(conv1=64, conv2=128, conv3=256, conv4=256, conv5=192, fc6=768, fc7=768)
         .at(128),
-        initializer="he",
+        init="he",
         data=DataConfig(
             source="folder:data/caltech101/101_ObjectCategories",
             train_list="data/caltech101/train.txt",
@@ -30,7 +30,7 @@ def get_config() -> TrainConfig:
             balanced=True,
         ),
         optimizer=OptimizerConfig(
-            learning_rate=0.015, schedule="cosine", warmup_steps=200, balance_input=True
+            learning_rate=0.015, schedule="cosine", warmup_steps=200, first_layer_rate=0.01
         ),
         train=LoopConfig(epochs=45, batch_size=32),
     )

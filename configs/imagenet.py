@@ -26,7 +26,7 @@ def get_config() -> TrainConfig:
     return TrainConfig(
         name="imagenet",
         architecture=ZFNET,
-        initializer="paper",
+        init="paper",
         data=DataConfig(source="tfds:imagenet@data/imagenet", crops="views", cache_gib=0.0),
         optimizer=OptimizerConfig(
             learning_rate=0.01,

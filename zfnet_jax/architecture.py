@@ -62,6 +62,9 @@ Shape = tuple[int, ...]
 class ReceptiveField(NamedTuple):
     """The input pixels that a layer's units see, the same for rows and columns.
 
+    Exact where sizes are rounded up; below a layer that rounds down, a box at the far edge may hold
+    left-over pixels that no window reads.
+
     Attributes:
       size: width and height in input pixels.
       stride: input pixels from one unit to the next.

@@ -3,15 +3,17 @@
 A checkpoint holds, as separate items, the parameters, the mean of the training set, the
 optimiser's state and the position in the data; and as metadata the net's description and a digest
 of each item, since arrays on disk carry no checksum of their own. A step's folder appears only
-when it is whole. What is damaged later is noticed by the digest, named, and the step before used.
+when it is whole, and then gets a digest of each of its files. What is damaged later is noticed by
+the digests, named, and the step before used.
 
 This is the only module that imports Orbax.
 """
 
+import hashlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,15 +22,18 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from zfnet_jax import weights
-from zfnet_jax.net import Net, assemble, describe, digest
+from zfnet_jax.net import Net, as_bytes, assemble, describe, digest
+from zfnet_jax.run_folder import read_json, write_text
 
 FOLDER = "checkpoints"
 """Where a run's folder keeps its checkpoints."""
 
+_FILES, _METRICS = "files.json", "metrics"
+
 _T = TypeVar("_T")
 
 # Orbax reports every file it opens; what matters to a user is said here or raised.
-logging.getLogger("absl").setLevel(logging.ERROR)
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 class Progress(NamedTuple):
@@ -102,8 +107,11 @@ class Checkpoints:
             keep_checkpoints_without_metrics=False,
         )
         preserved: Any = policies.AnyPreservationPolicy([policies.LatestN(keep), best])
+        self._folder = run / FOLDER
+        for step in steps(run):
+            _forget_damaged_metrics(self._folder / str(step))
         self._checkpointer = ocp.training.Checkpointer(
-            str((run / FOLDER).absolute()),
+            str(self._folder.absolute()),
             preservation_policy=preserved,
             cleanup_tmp_directories=True,  # a killed save leaves one
         )
@@ -111,8 +119,12 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._checkpointer.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._checkpointer.close()
+        except Exception:  # a failed save fails again
+            if kind is None:
+                raise
 
     def best(self) -> int | None:
         """The step of the best mean per-class accuracy, if any was validated."""
@@ -139,18 +151,28 @@ class Checkpoints:
         }
         description = describe(net)
         digests = {
-            name: digest(item) for name, item in {**items, "net": _bytes(description)}.items()
+            name: digest(item) for name, item in {**items, "net": as_bytes(description)}.items()
         }
         metadata: Any = {"net": description, "sha256": digests}
-        # By default Orbax skips a save that it thinks too soon; a damaged step is written anew.
-        self._checkpointer.save_checkpointables(
-            net.step,
-            {**items, "position": {"step": net.step}},
-            force=True,
-            overwrite=True,
-            metrics=None if metrics is None else dict(metrics),
-            custom_metadata=metadata,
-        )
+        step = self._folder / str(net.step)
+        try:
+            # By default Orbax skips a save that it thinks too soon; a damaged step is written anew.
+            self._checkpointer.save_checkpointables(
+                net.step,
+                {**items, "position": {"step": net.step}},
+                force=True,
+                overwrite=True,
+                metrics=None if metrics is None else dict(metrics),
+                custom_metadata=metadata,
+            )
+            if jax.process_index() == 0:
+                files = (path for path in step.rglob("*") if path.is_file())
+                shas = {path.relative_to(step).as_posix(): _sha256(path) for path in files}
+                write_text(step / _FILES, json.dumps(shas, indent=1, sort_keys=True) + "\n")
+        except Exception as error:  # a full disk is anything but an OSError to TensorStore
+            raise OSError(
+                f"checkpoint {step}: not written, the earlier ones are good ({_reason(error)})"
+            ) from error
 
 
 def _load_net(step: Path) -> Net:
@@ -184,25 +206,64 @@ def _read(step: Path, *items: str) -> list[Any]:
     """The net's description, then the named items as NumPy arrays, checked by their digests."""
     path = str(step.absolute())
     try:
+        # First, since Orbax reports damage in tracebacks of its threads.
+        if altered := _altered(step, items):
+            raise _Damage(f"checkpoint {step}: damaged, {altered} does not match its digest")
         metadata: Any = ocp.checkpointables_metadata(path)
         # NumPy leaves load on any number of devices, whatever number saved them.
         wanted = {name: _like(metadata.metadata[name]) for name in items}
         loaded = ocp.load_checkpointables(path, wanted)
         description = metadata.custom_metadata
-        loaded["net"] = _bytes(description["net"])
+        loaded["net"] = as_bytes(description["net"])
         if all(digest(item) == description["sha256"][name] for name, item in loaded.items()):
             return [description["net"], *(loaded[name] for name in items)]
+    except _Damage:
+        raise
     except Exception as error:  # whatever the damage makes Orbax and TensorStore trip over
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"checkpoint {step}: damaged ({type(error).__name__}: {reason})"
-        ) from error
+        raise ValueError(f"checkpoint {step}: damaged ({_reason(error)})") from error
     raise ValueError(f"checkpoint {step}: damaged, its contents do not match their digest")
+
+
+class _Damage(ValueError):
+    """A file is not what was written."""
+
+
+def _altered(step: Path, items: Collection[str]) -> str | None:
+    """The first file of these items, or beside them, that is not what was written; None if none."""
+    if not (step / _FILES).exists():  # a kill came between the step and its list
+        return None
+    for name, sha in read_json(step / _FILES).items():
+        item, inside, _ = name.partition("/")
+        if (item in items or not inside) and not (
+            (step / name).is_file() and _sha256(step / name) == sha
+        ):
+            return name
+    return None
+
+
+def _forget_damaged_metrics(step: Path) -> None:
+    """Takes out a step's validation that cannot be trusted, which Orbax would trip over."""
+    file = step / _METRICS / _METRICS
+    try:
+        damaged = file.exists() and _altered(step, {_METRICS}) is not None
+    except ValueError:
+        damaged = True
+    if damaged:
+        print(f"warning: checkpoint {step}: its validation is damaged, left out", file=sys.stderr)
+        file.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    said = " ".join(str(error).split())  # TensorStore says where first and why last
+    return (
+        f"{type(error).__name__}: {said if len(said) < 200 else f'{said[:60]} ... {said[-140:]}'}"
+    )
 
 
 def _like(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
-
-
-def _bytes(description: Any) -> np.ndarray:
-    return np.frombuffer(json.dumps(description, sort_keys=True).encode(), np.uint8)

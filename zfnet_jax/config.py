@@ -88,8 +88,7 @@ class OptimizerConfig(_Checked):
       factor: what a plateau multiplies the rate by, between 0 and 1 (ours; AlexNet's 0.1).
       patience: epochs without a better validation error before that (ours).
       warmup_steps: steps over which the rate rises from zero (ours).
-      balance_input: divide the first kernel's steps by the variance of pixels, so that one rate
-        suits all layers (ours).
+      first_layer_rate: what the first kernel's steps are multiplied by, above 0 (ours).
     """
 
     learning_rate: float = _limited(0.01, lambda value: 0 < value < math.inf, "a number above 0")
@@ -100,7 +99,7 @@ class OptimizerConfig(_Checked):
     factor: float = _limited(0.1, lambda value: 0 < value < 1, "between 0 and 1")
     patience: int = _at_least(1, default=5)
     warmup_steps: int = _at_least(0, default=0)
-    balance_input: bool = False
+    first_layer_rate: float = _limited(1.0, lambda value: 0 < value < math.inf, "a number above 0")
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ class TrainConfig(_Checked):
     Attributes:
       name: what the run is called; its folder is runs/NAME unless --workdir says another.
       architecture: zfnet, zfnet_wide, alexnet or zfnet_small; "zfnet@128" reads 128-px pictures.
-      initializer: "paper", a deviation of 0.01 everywhere; "he", scaled by each layer's inputs.
+      init: "paper", a deviation of 0.01 everywhere; "he", scaled by each layer's inputs.
       dtype: the type that training computes in; "auto" is bfloat16 on accelerators, else float32.
       seed: of the initial weights, the order, the augmentation, dropout and the embedded set.
       data: which pictures.
@@ -150,7 +149,7 @@ class TrainConfig(_Checked):
 
     name: str = _limited("shapes", lambda value: value and "/" not in value, "a name without /")
     architecture: Annotated[Architecture, _BY_NAME] = architectures.ZFNET_SMALL
-    initializer: Literal["paper", "he"] = "paper"
+    init: Literal["paper", "he"] = "paper"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = _limited(0, lambda value: 0 <= value < 2**31, "0 up to below 2^31")
     data: DataConfig = field(default_factory=DataConfig)

@@ -63,8 +63,8 @@ def evaluate(
     batch_size: int,
     threads: int = 0,
     stopped: Callable[[], bool] = lambda: False,
-) -> Scores | None:
-    """Scores the mean prediction of one or several nets on every item of a source.
+) -> list[Scores] | None:
+    """Scores nets on every item of a source: each alone, then the mean of several.
 
     Zeiler & Fergus 2014, Table 2: an ensemble averages the softmax of its nets.
 
@@ -77,20 +77,14 @@ def evaluate(
       stopped: asked before each step; whether to give up.
 
     Returns:
-      The sums over the source; None if it was given up.
+      The sums over the source for each net, and last for their mean if there are several; None if
+      it was given up.
     """
     rows = parallel.rows_of_this_process(batch_size)
     streams = [
         all_batches(each, batch_size=batch_size, threads=threads, rows=rows) for each in frames
     ]
-    whole = parallel.replicated(mesh)
-    average = parallel.jit(
-        lambda each, labels: score(
-            jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each)), labels
-        ),
-        out_shardings=whole,
-    )
-    total: Scores | None = None
+    total: list[Scores] | None = None
     for batches in zip(*streams, strict=True):
         if stopped():
             return None
@@ -99,13 +93,19 @@ def evaluate(
             predict(params, batch.frames)
             for (predict, params), batch in zip(nets, on_devices, strict=True)
         ]
-        scores = jax.tree.map(np.asarray, average(each, on_devices[0].labels))
-        total = scores if total is None else total.plus(scores)
+        if len(each) > 1:
+            each.append(jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each)))
+        labels = on_devices[0].labels
+        found = [jax.tree.map(np.asarray, _score(one, labels)) for one in each]
+        total = found if total is None else [a.plus(b) for a, b in zip(total, found, strict=True)]
     return total
 
 
+_score = jax.jit(score)
+
+
 def evaluate_nets(
-    nets: Sequence[Net], source: Source, *, views: Literal[1, 10] = 1, batch_size: int = 32
+    nets: Sequence[Net], source: Source, *, views: Literal[1, 10] = 1, batch_size: int = 64
 ) -> list[dict[str, float]]:
     """Evaluates each net alone, then, where there are several, their mean.
 
@@ -113,7 +113,7 @@ def evaluate_nets(
       nets: nets of the same classes.
       source: labelled pictures of those classes.
       views: 1 or 10.
-      batch_size: images a step, before views.
+      batch_size: crops that a net sees at once: images times views.
 
     Returns:
       For each net, and last for the mean of several: `loss`, `top1`, `top5` and `per_class`.
@@ -132,8 +132,7 @@ def evaluate_nets(
             f"data of {len(source.class_names)} classes: expected the net's own "
             f"{len(nets[0].class_names)}, by the same names"
         )
-    mesh = parallel.make_mesh()
-    batch_size = -(-batch_size // jax.device_count()) * jax.device_count()
+    mesh, devices = parallel.make_mesh(), jax.device_count()
     entries = [
         (
             predictor(
@@ -144,20 +143,17 @@ def evaluate_nets(
         for net in nets
     ]
     frames = [Frames.of(source, net.preprocessing.frame, cache_gib=0) for net in nets]
-    groups = [[i] for i in range(len(nets))] + ([list(range(len(nets)))] if len(nets) > 1 else [])
-    results = []
-    for group in groups:
-        scores = evaluate([entries[i] for i in group], [frames[i] for i in group], mesh, batch_size)
-        assert scores is not None
-        results.append(scores.summary())
-    return results
+    images = max(1, batch_size // views // devices) * devices
+    scores = evaluate(entries, frames, mesh, images)
+    assert scores is not None, "nothing stops it"
+    return [each.summary() for each in scores]
 
 
 def main(
     ckpt: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")],
     views: Literal[1, 10] = 1,
     source: str | None = None,
-    batch_size: int = 32,
+    batch_size: int = 64,
     out: Path | None = None,
 ) -> None:
     """Evaluate one net, or several and their mean, on a validation set.
@@ -168,9 +164,10 @@ def main(
       ckpt: runs, steps of runs, or .safetensors files.
       views: 1 for the centre crop, 10 for the mean over the paper's ten views.
       source: another data set than the first net's own: shapes, folder:PATH or tfds:NAME[@DIR].
-      batch_size: images a step, before views.
+      batch_size: crops that a net sees at once: images times views.
       out: a JSON file for the numbers.
     """
+    cli.expect("batch-size", batch_size, batch_size >= 1, "1 or more")
     nets = [checkpoint.load(path) for path in ckpt]
     config = nets[0].config
     data = config.data if source is None else replace(config.data, source=source)

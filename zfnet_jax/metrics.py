@@ -38,13 +38,13 @@ class Scores(NamedTuple):
 
     def summary(self) -> dict[str, float]:
         """Mean loss, top-1, top-5, and `per_class`, the mean of the classes' own top-1."""
-        count = np.asarray(self.count)
+        loss, top1, top5, count = (np.asarray(sums) for sums in self)
         present = count > 0
         return {
-            "loss": float(self.loss / count.sum()),
-            "top1": float(self.top1.sum() / count.sum()),
-            "top5": float(self.top5.sum() / count.sum()),
-            "per_class": float((np.asarray(self.top1)[present] / count[present]).mean()),
+            "loss": float(loss / count.sum()),
+            "top1": float(top1.sum() / count.sum()),
+            "top5": float(top5.sum() / count.sum()),
+            "per_class": float((top1[present] / count[present]).mean()),
         }
 
 
@@ -88,9 +88,9 @@ class MetricsLog:
         if not active:
             return
         path = run / FILE
-        write_text(
-            path, "".join(json.dumps(line) + "\n" for line in read(run) if line["step"] <= step)
-        )
+        lines = [line for line in read(run) if line["step"] <= step]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+        self._written = {(line["split"], line["step"]) for line in lines}
         self._file = path.open("a")
         self._board = SummaryWriter(str(run), purge_step=step + 1)
 
@@ -103,9 +103,10 @@ class MetricsLog:
             self._board.close()
 
     def write(self, split: str, step: int, epoch: float, values: dict[str, float]) -> None:
-        """Adds one line, for "train" or "val"."""
-        if not self._active:
+        """Adds one line, for "train" or "val", unless there is one: a finished run ends again."""
+        if not self._active or (split, step) in self._written:
             return
+        self._written.add((split, step))
         line = {"step": step, "epoch": round(epoch, 4), "split": split, **values}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()

@@ -1,6 +1,7 @@
 """A trained net as one value, and its description as JSON."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -86,3 +87,8 @@ def digest(arrays: Any) -> str:
         sha.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         sha.update(array.view(np.uint8).data if array.ndim else array.tobytes())
     return sha.hexdigest()
+
+
+def as_bytes(description: Any) -> np.ndarray:
+    """JSON data as an array, (N,) uint8, that `digest` takes; equal data gives equal bytes."""
+    return np.frombuffer(json.dumps(description, sort_keys=True).encode(), np.uint8)

@@ -36,18 +36,8 @@ class RateState(NamedTuple):
     epochs: Array
 
 
-class InputState(NamedTuple):
-    """How wide the input is spread.
-
-    Attributes:
-      deviation: the standard deviation of network-space pixels, float32.
-    """
-
-    deviation: Array
-
-
 def make_optimizer(
-    config: OptimizerConfig, arch: Architecture, total_steps: int, input_deviation: float
+    config: OptimizerConfig, arch: Architecture, total_steps: int
 ) -> optax.GradientTransformation:
     """The optimiser of a run.
 
@@ -59,17 +49,16 @@ def make_optimizer(
       config: rates and limits.
       arch: whose convolution filters are capped.
       total_steps: the length of the run, which the cosine schedule ends at.
-      input_deviation: the standard deviation of network-space pixels.
 
     Returns:
       An optax transformation; its update needs the parameters.
     """
     convolutions = [layer.name for layer in arch if isinstance(layer, Conv)]
-    balance = balance_input(input_deviation, convolutions[0])
+    first = scale_kernel(config.first_layer_rate, convolutions[0])
     return optax.chain(
         optax.add_decayed_weights(config.weight_decay, mask=_kernels),
         optax.trace(config.momentum),
-        balance if config.balance_input else optax.identity(),
+        first if config.first_layer_rate != 1 else optax.identity(),
         scale_by_rate(rate_schedule(config, total_steps)),
         cap_filters(config.filter_cap, convolutions) if config.filter_cap else optax.identity(),
     )
@@ -88,28 +77,24 @@ def rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), later], [warmup])
 
 
-def balance_input(deviation: float, layer: str) -> optax.GradientTransformation:
-    """Divides the first kernel's steps by the input's variance.
+def scale_kernel(factor: float, layer: str) -> optax.GradientTransformation:
+    """Multiplies one layer's kernel's steps.
 
-    Pixels spread 60 times wider than the activations of any other layer, so the first kernel's
-    gradients are 60 times larger while its weights are 60 times smaller. The division makes the
-    steps those of a net that reads pictures of unit deviation, so that one rate suits all layers.
+    Pixels spread 60 times wider than the activations of any other layer, so that the first kernel's
+    gradients are 60 times larger while its weights are 60 times smaller: at one rate for all layers
+    either the first kernel is torn about or the others hardly move. Weight decay is scaled as well.
 
     Args:
-      deviation: the standard deviation of network-space pixels; kept in the state.
-      layer: the name of the first layer.
+      factor: above 0.
+      layer: the name of the layer.
     """
 
-    def init_fn(params: Any) -> InputState:
+    def update_fn(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        return InputState(jnp.float32(deviation))
-
-    def update_fn(updates: Any, state: Any, params: Any = None) -> tuple[Any, InputState]:
-        del params
-        kernel = updates[layer]["kernel"] / state.deviation**2
+        kernel = updates[layer]["kernel"] * factor
         return {**updates, layer: {**updates[layer], "kernel": kernel}}, state
 
-    return optax.GradientTransformation(init_fn, update_fn)
+    return optax.GradientTransformation(_stateless, update_fn)
 
 
 def cap_filters(limit: float, layers: Collection[str]) -> optax.GradientTransformation:
@@ -140,7 +125,7 @@ def cap_filters(limit: float, layers: Collection[str]) -> optax.GradientTransfor
             raise ValueError("cap_filters: expected the parameters, got None")
         return jax.tree_util.tree_map_with_path(capped, updates, params), state
 
-    return optax.GradientTransformation(optax.init_empty_state, update_fn)
+    return optax.GradientTransformation(_stateless, update_fn)
 
 
 def scale_by_rate(schedule: optax.Schedule) -> optax.GradientTransformation:
@@ -200,3 +185,8 @@ def _is_rate(node: Any) -> bool:
 
 def _kernels(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def _stateless(params: Any) -> optax.EmptyState:
+    del params
+    return optax.EmptyState()

@@ -27,8 +27,13 @@ _FREE = {
 }
 
 
-def claim(run: Path, config: TrainConfig) -> None:
+def claim(run: Path, config: TrainConfig, write: bool = True) -> None:
     """Makes the folder this run's, or checks that it is.
+
+    Args:
+      run: the folder.
+      config: the run.
+      write: whether to write; of several processes only one does.
 
     Raises:
       ValueError: it holds a run of another configuration; the first key that differs is named.
@@ -45,6 +50,8 @@ def claim(run: Path, config: TrainConfig) -> None:
                     f"{key} = {now!r}: {run} was started with {then!r}; expected the same, or "
                     "another --workdir"
                 )
+    if not write:
+        return
     run.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(configs.to_json(config), indent=1) + "\n")
 

@@ -53,7 +53,8 @@ def make_train_step(
 
     Returns:
       A pure function (state, batch) -> (state, metrics), the metrics scalars: `loss` and `top1` of
-      the batch before the update, its `learning_rate`, and whether loss and gradients are `finite`.
+      the batch before the update, its `learning_rate`, and whether loss, gradients and updated
+      parameters are `finite`.
     """
 
     def loss_of(params: Params, images: Array, labels: Array, key: Array) -> tuple[Array, Array]:
@@ -72,7 +73,9 @@ def make_train_step(
         )
         updates, opt_state = tx.update(gradients, state.opt_state, state.params)
         params: Any = optax.apply_updates(state.params, updates)
-        finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradients))
+        # The parameters too, so that what too long a step made of them is never saved.
+        arrays = jax.tree.leaves((loss, gradients, params))
+        finite = jnp.stack([jnp.isfinite(array).all() for array in arrays]).all()
         after = TrainState(state.step + 1, params, opt_state)
         rate = optimizer.rate_state(opt_state).rate
         return after, {"loss": loss, "top1": top1, "learning_rate": rate, "finite": finite}
@@ -111,7 +114,7 @@ def benchmark_step(arch: Architecture, batch_size: int) -> tuple[TrainStep, Trai
     """
     mesh, frame = parallel.make_mesh(), frame_size(arch.input_size)
     model = ZFNet(arch, 1000, dtype=parallel.compute_dtype("auto"))
-    tx = optimizer.make_optimizer(OptimizerConfig(), arch, total_steps=1, input_deviation=1.0)
+    tx = optimizer.make_optimizer(OptimizerConfig(), arch, total_steps=1)
     mean = np.full((frame, frame, CHANNELS), 127.5, np.float32)
     step = make_train_step(model, tx, Preprocessing(frame, mean), "views", seed=0)
     rng = np.random.default_rng(0)

@@ -86,9 +86,7 @@ def fit(config: TrainConfig, run: Path) -> int | None:
         damaged, or loss or gradients are not finite.
       OSError: a file could not be written; the last checkpoint stays good.
     """
-    claim(run, config)
     splits = open_splits(config.data, config.seed)
-    report_skipped(run, splits.skipped)
     mesh, rows = parallel.make_mesh(), parallel.rows_of_this_process(config.train.batch_size)
     train_frames, val_frames = (
         Frames.of(source, frame_size(config.architecture.input_size), config.data.cache_gib)
@@ -97,6 +95,9 @@ def fit(config: TrainConfig, run: Path) -> int | None:
     epoch_steps = steps_per_epoch(len(train_frames), config.train.batch_size)
     total_steps = config.train.epochs * epoch_steps
     last_step = min(total_steps, config.train.max_steps or total_steps)
+    # Only now, so that a configuration that cannot be run leaves no folder that insists on it.
+    claim(run, config, write=jax.process_index() == 0)
+    report_skipped(run, splits.skipped if jax.process_index() == 0 else ())
 
     earlier = checkpoint.load_progress(run)
     if earlier:
@@ -108,10 +109,10 @@ def fit(config: TrainConfig, run: Path) -> int | None:
         config.architecture,
         len(classes),
         dtype=parallel.compute_dtype(config.dtype),
-        initializer=config.initializer,
+        initializer=config.init,
         input_deviation=deviation,
     )
-    tx = optimizer.make_optimizer(config.optimizer, config.architecture, total_steps, deviation)
+    tx = optimizer.make_optimizer(config.optimizer, config.architecture, total_steps)
     state = init_state(model, tx, config.seed)
     if earlier:
         leaves = jax.tree.structure(state.opt_state).unflatten(earlier.optimizer)
@@ -148,7 +149,7 @@ def fit(config: TrainConfig, run: Path) -> int | None:
         saved_step = step if earlier else None
         while not stop.noted():
             # Also right after a resume: a stop may come between an epoch's end and this.
-            if step == last_step or validated_epochs < step // epoch_steps:
+            if step >= last_step or validated_epochs < step // epoch_steps:
                 meter.flush()
                 scores = evaluate(
                     [(predict, state.params)],
@@ -160,7 +161,7 @@ def fit(config: TrainConfig, run: Path) -> int | None:
                 )
                 if scores is None:
                     break
-                summary = scores.summary()
+                summary = scores[0].summary()
                 speed = {"images_per_second": round(meter.speed, 2)}
                 rate = {"learning_rate": float(optimizer.rate_state(state.opt_state).rate)}
                 log.write("val", step, step / epoch_steps, summary | rate | speed)
@@ -174,7 +175,7 @@ def fit(config: TrainConfig, run: Path) -> int | None:
                     validated_epochs += 1
                 save(summary)
                 saved_step = step
-                if step == last_step:
+                if step >= last_step:
                     break
                 meter.restart_clock()
             state, values = train_step(state, parallel.to_devices(mesh, next(batches)))
@@ -266,11 +267,11 @@ def _parse(args: Sequence[str] | None) -> tuple[Command, TrainConfig]:
 
 
 DEFAULT = TrainConfig(
-    initializer="he",
+    init="he",
     optimizer=OptimizerConfig(
-        learning_rate=0.015, schedule="cosine", warmup_steps=50, balance_input=True
+        learning_rate=0.015, schedule="cosine", warmup_steps=50, first_layer_rate=0.005
     ),
-    train=LoopConfig(epochs=10, batch_size=32),
+    train=LoopConfig(epochs=7, batch_size=32),
 )
 """The main job: the embedded data set on a CPU in about three minutes."""
 

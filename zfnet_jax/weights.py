@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +12,11 @@ from jax.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save_file
 
-from zfnet_jax.net import Net, assemble, describe, digest
+from zfnet_jax.net import Net, as_bytes, assemble, describe, digest
 from zfnet_jax.trace import Params
 
 SUFFIX = ".safetensors"
-_MEAN = "preprocessing/mean"
+_HEADER, _MEAN = "zfnet_jax", "preprocessing/mean"
 
 
 def write(net: Net, path: Path, dtype: DTypeLike = jnp.bfloat16) -> None:
@@ -32,11 +33,12 @@ def write(net: Net, path: Path, dtype: DTypeLike = jnp.bfloat16) -> None:
         for kind, array in kinds.items()
     }
     tensors[_MEAN] = jnp.asarray(net.preprocessing.mean)
-    description = json.dumps(describe(net))
-    metadata = {"zfnet_jax": description, "sha256": _digest(tensors, description)}
+    description = describe(net)
+    # One value, since the order of several in the header is random.
+    header = {"net": description, "sha256": _digest(tensors, description)}
     partial = path.with_name(path.name + ".partial")
     try:
-        save_file(tensors, partial, metadata)
+        save_file(tensors, partial, {_HEADER: json.dumps(header)})
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -56,17 +58,22 @@ def read(path: Path) -> Net:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"checkpoint {path}: damaged ({error})") from None
-    if "zfnet_jax" not in metadata:
+    if _HEADER not in metadata:
         raise ValueError(f"checkpoint {path}: expected a net that zfnet_jax wrote")
-    if _digest(tensors, metadata["zfnet_jax"]) != metadata.get("sha256"):
+    try:
+        header = json.loads(metadata[_HEADER])
+        intact = _digest(tensors, header["net"]) == header["sha256"]
+    except (ValueError, KeyError, TypeError):
+        intact = False
+    if not intact:
         raise ValueError(f"checkpoint {path}: damaged, its contents do not match their digest")
     params: Params = {}
     for name, tensor in tensors.items():
         layer, kind = name.split("/")
         if name != _MEAN:
             params.setdefault(layer, {})[kind] = tensor.astype(jnp.float32)
-    return assemble(json.loads(metadata["zfnet_jax"]), params, np.asarray(tensors[_MEAN]))
+    return assemble(header["net"], params, np.asarray(tensors[_MEAN]))
 
 
-def _digest(tensors: dict[str, Array], description: str) -> str:
-    return digest({**tensors, "": np.frombuffer(description.encode(), np.uint8)})
+def _digest(tensors: dict[str, Array], description: Any) -> str:
+    return digest({**tensors, "": as_bytes(description)})

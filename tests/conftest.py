@@ -1,0 +1,106 @@
+"""Settings of every test, and the tiny net that most numerical tests share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+
+from zfnet_jax.architecture import Architecture, ContrastNorm, Conv, Dense, MaxPool
+from zfnet_jax.model import ZFNet
+from zfnet_jax.trace import Params, Trace
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+hypothesis.settings.register_profile(
+    "zfnet_jax", deadline=None, max_examples=25, derandomize=True, database=None
+)
+hypothesis.settings.load_profile("zfnet_jax")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TINY = Architecture(
+    name="tiny",
+    layers=(
+        Conv("conv1", features=6, size=5),
+        MaxPool("pool1"),
+        ContrastNorm("norm1", alpha=1.0),
+        Conv("conv2", features=8, size=3, stride=2),
+        ContrastNorm("norm2", size=3, alpha=0.5, beta=0.5, k=1.0),
+        Conv("conv3", features=7, size=3, padding=1),
+        MaxPool("pool3", padding=1, rounding="down"),
+        Dense("fc4", features=16),
+        Dense("fc5", features=None, relu=False, dropout=0.0),
+    ),
+    input_size=32,
+)
+"""All kinds of layers, both roundings, padding, a stride; maps of 28, 14, 7 and 4 pixels.
+
+Its norms are strong, so that leaving one out shows.
+"""
+
+CLASSES = 7
+
+
+_enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+
+
+@contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """Lets JAX compute in "float32", as it does by default, or in "float64"."""
+    if dtype == "float32":
+        yield
+    else:
+        with _enable_x64(True):
+            yield
+
+
+class Case(NamedTuple):
+    """A net and what it made of a batch of images."""
+
+    arch: Architecture
+    model: ZFNet
+    params: Params
+    images: Array
+    logits: Array
+    trace: Trace
+
+
+def random_params(arch: Architecture, num_classes: int, seed: int = 0) -> Params:
+    """He-initialised kernels and biases that are not zero, so that a leaking bias shows."""
+    rng = np.random.default_rng(seed)
+    params: Params = {}
+    for name, shape in arch.kernel_shapes(num_classes).items():
+        kernel = rng.normal(0, (2 / np.prod(shape[:-1])) ** 0.5, shape)
+        bias = rng.normal(0, 0.1, shape[-1:])
+        params[name] = {"kernel": jnp.float32(kernel), "bias": jnp.float32(bias)}
+    return params
+
+
+def make_case(arch: Architecture, num_classes: int, images: int, seed: int = 0) -> Case:
+    """A random net, random images, and their trace."""
+    size = arch.input_size
+    model, params = ZFNet(arch, num_classes), random_params(arch, num_classes, seed)
+    x = jnp.float32(np.random.default_rng(seed + 1).normal(size=(images, size, size, 3)))
+    logits, trace = jax.jit(model.apply)({"params": params}, x)
+    return Case(arch, model, params, x, logits, trace)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Case:
+    """The tiny net with random weights and three images."""
+    return make_case(TINY, CLASSES, images=3)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_home(tmp_path_factory: pytest.TempPathFactory):
+    """Folder scans keep their cache away from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
