@@ -30,7 +30,7 @@ def get_config() -> TrainConfig:
             balanced=True,
         ),
         optimizer=OptimizerConfig(
-            learning_rate=0.015, schedule="cosine", warmup_steps=200, first_layer_rate=0.01
+            learning_rate=0.015, schedule="cosine", warmup_steps=200, first_layer_rate=0.002
         ),
-        train=LoopConfig(epochs=45, batch_size=32),
+        train=LoopConfig(epochs=40, batch_size=32),
     )

@@ -304,7 +304,7 @@ def test_full_disk(zfnet: Zfnet, copied: Path):
     assert text + 500 < largest // 2  # so that only checkpoints are too large
     result = zfnet.train_on_full_disk(copied, largest // 2)
     said = one_line(result)
-    assert said.startswith(f"error: checkpoint {copied / checkpoint.FOLDER / '24'}: cannot be writ")
+    assert said.startswith(f"error: checkpoint {copied / checkpoint.FOLDER / '24'}: not written, ")
     assert "File too large" in said
     assert checkpoint.steps(copied) == [20, 21]
     assert bits_of(copied) == before
