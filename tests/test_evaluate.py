@@ -184,7 +184,9 @@ def test_the_command(zfnet: Zfnet, finished: Finished, tmp_path: Path):
     paths = [finished.run, step, file]
     result = zfnet.run("-m", "zfnet_jax.evaluate", "--ckpt", *paths, "--out", out)
     assert (result.returncode, result.stderr) == (0, "")
-    numbers = json.loads(out.read_text())
+    written = json.loads(out.read_text())
+    assert written["views"] == 1
+    numbers = {row.pop("net"): row for row in written["results"]}
     assert list(numbers) == [*map(str, paths), "mean of all"]
     # The same as training said of these steps.
     said = {line["step"]: line for line in lines_of(finished.run) if line["split"] == "val"}

@@ -15,7 +15,9 @@ NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "zfnet_colab.ipynb"
 def test_runs_and_shows_four_pictures(tmp_path, monkeypatch):
     monkeypatch.setenv("ZFNET_JAX_RUN", str(tmp_path / "run"))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": NOTEBOOK.parent}}).execute()
+    NotebookClient(
+        notebook, timeout=900, resources={"metadata": {"path": NOTEBOOK.parent}}
+    ).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     shown = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(shown) == 4

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from zfnet_jax.files import output_folder
 from zfnet_jax.report import panels, pictures, plots
-from zfnet_jax.report.output import output_folder
 
 
 def noise(*shape: int) -> np.ndarray:

@@ -212,7 +212,6 @@ def test_a_dead_map_is_grey_and_said_to_be_dead(deconv, net_file: Path):
         assert np.abs(tiles[0].astype(int) - 128).mean() > 5
 
 
-@pytest.mark.xfail(strict=True, reason="Panel.dead counts maps whose strongest logit is negative")
 def test_negative_logits_are_not_dead(deconv, net_file: Path, tmp_path: Path):
     net = checkpoint.load(net_file)
     net.params["fc8"]["bias"] = np.float32([-9, 0, 0])
@@ -224,7 +223,6 @@ def test_negative_logits_are_not_dead(deconv, net_file: Path, tmp_path: Path):
     assert low["top"][0]["value"] < 0
 
 
-@pytest.mark.xfail(strict=True, reason="make_panel empties the value of a place, not its image")
 def test_an_empty_place_is_of_no_picture(deconv, net_file: Path):
     output = deconv("conv5", "--ckpt", net_file, "--top", 1, "--only", DEAD)
     assert (output.floats["image"] == NOWHERE).all()

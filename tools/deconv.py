@@ -14,9 +14,9 @@ from zfnet_jax.data import Source, open_splits
 from zfnet_jax.data.pictures import open_pictures
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.feature_maps import Panel, make_panel
+from zfnet_jax.files import output_folder
 from zfnet_jax.ops import Overlap
 from zfnet_jax.report import panels, pictures
-from zfnet_jax.report.output import output_folder
 
 
 def main(

@@ -22,8 +22,8 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from zfnet_jax import weights
+from zfnet_jax.files import read_json, write_text
 from zfnet_jax.net import Net, as_bytes, assemble, describe, digest
-from zfnet_jax.run_folder import read_json, write_text
 
 FOLDER = "checkpoints"
 """Where a run's folder keeps its checkpoints."""

@@ -201,7 +201,7 @@ def load(path: Path) -> TrainConfig:
         raise ValueError(f"config {path}: expected a Python file with get_config()")
     try:
         made = runpy.run_path(str(path))["get_config"]()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"config {path}: {type(error).__name__}: {error}") from error
     if not isinstance(made, TrainConfig):
         raise ValueError(f"config {path}: expected get_config() to return a TrainConfig")

@@ -17,6 +17,7 @@ from zfnet_jax import checkpoint, cli, parallel
 from zfnet_jax.data import Source, open_splits
 from zfnet_jax.data.pipeline import Frames, all_batches
 from zfnet_jax.data.preprocessing import VIEWS, Preprocessing, centre_view, ten_views
+from zfnet_jax.files import write_text
 from zfnet_jax.metrics import Scores, score
 from zfnet_jax.model import ZFNet, forward
 from zfnet_jax.net import Net
@@ -181,7 +182,8 @@ def main(
             f"per class {result['per_class']:.2%}, loss {result['loss']:.4f}"
         )
     if out:
-        out.write_text(json.dumps(dict(zip(names, results, strict=True)), indent=1) + "\n")
+        rows = [{"net": name, **result} for name, result in zip(names, results, strict=True)]
+        write_text(out, json.dumps({"views": views, "results": rows}, indent=1) + "\n")
         print(f"wrote {out}")
 
 

@@ -17,7 +17,7 @@ from zfnet_jax import deconvnet, parallel
 from zfnet_jax.data.pipeline import Frames, all_batches
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.deconvnet import Units
-from zfnet_jax.mining import NOWHERE, Top, mine
+from zfnet_jax.mining import NOWHERE, Top, mine, only_positive
 from zfnet_jax.model import ZFNet, forward
 from zfnet_jax.net import Net
 from zfnet_jax.trace import Params
@@ -37,7 +37,7 @@ class Panel:
       projections: (M, k, field, field, 3) float32, network space; zeros for an empty place.
       patches: (M, k, field, field, 3) uint8, the pictures' own pixels there.
       boxes: (M, k, 4) int32, where in the network's input.
-      strongest: (C,) float32, the largest activation of every map of the layer.
+      strongest: (C,) float32, the largest activation of every map of the layer; -inf if none.
     """
 
     layer: str
@@ -51,7 +51,7 @@ class Panel:
     @property
     def dead(self) -> np.ndarray:
         """The numbers of the layer's maps that no image excites."""
-        return np.flatnonzero(self.strongest <= 0)
+        return np.flatnonzero(np.isneginf(self.strongest))
 
 
 def make_panel(
@@ -92,11 +92,11 @@ def make_panel(
     found = mine(
         lambda images: activations(net.params, images), _views(net, frames, batch_size), top
     )
+    if getattr(arch[layer], "relu", True):  # a logit that is negative is no less alive for it
+        found = only_positive(found)
     strongest = found.value[:, 0]
     chosen = np.array(maps, int) if maps else np.argsort(-strongest, kind="stable")[:count]
     kept = Top(*(column[chosen] for column in found))
-    if getattr(arch[layer], "relu", True):  # a logit that is negative is no less alive for it
-        kept = kept._replace(value=np.where(kept.value > 0, kept.value, -np.inf))
     projections, boxes = _project(net, frames, layer, chosen, kept, batch_size, options)
     patches = np.stack(
         [
@@ -153,8 +153,9 @@ def _project(
 
     project, prepare = parallel.jit(one_each), _compiled_view(net)
     filled = np.isfinite(top.value)
-    rows = [column.ravel() for column in (top.image, top.row, top.col)]
-    image, row, col = (np.where(filled.ravel(), column, 0) for column in rows)
+    image, row, col = (
+        np.where(filled, column, 0).ravel() for column in (top.image, top.row, top.col)
+    )
     value = np.where(filled, top.value, 0).ravel().astype(np.float32)
     units = Units(image, row, col, np.repeat(maps, top.value.shape[1]), value)
     batch_size = min(batch_size, len(value))

@@ -12,7 +12,7 @@ from jax import Array
 from tensorboardX import SummaryWriter
 
 from zfnet_jax.config import LoopConfig
-from zfnet_jax.run_folder import write_text
+from zfnet_jax.files import write_text
 
 FILE = "metrics.jsonl"
 

@@ -33,6 +33,9 @@ class Top(NamedTuple):
     col: Any
 
 
+_EMPTY = Top(value=-np.inf, image=NOWHERE, row=0, col=0)
+
+
 def top_of(maps: Array, images: Array, k: int) -> Top:
     """The strongest images of one batch.
 
@@ -60,14 +63,20 @@ def merge(one: Top, other: Top) -> Top:
     return _best(both, one.value.shape[1])
 
 
+def only_positive(top: Top) -> Top:
+    """The table with empty places where an activation is 0: after a ReLU that is no response."""
+    return Top(
+        *(np.where(top.value > 0, column, fill) for column, fill in zip(top, _EMPTY, strict=True))
+    )
+
+
 def _best(top: Top, k: int) -> Top:
     missing = k - top.value.shape[1]
     if missing > 0:
-        empty = Top(-jnp.inf, NOWHERE, 0, 0)
         top = Top(
             *(
                 jnp.pad(column, ((0, 0), (0, missing)), constant_values=fill)
-                for column, fill in zip(top, empty, strict=True)
+                for column, fill in zip(top, _EMPTY, strict=True)
             )
         )
     order = jnp.lexsort((top.image, -top.value))[:, :k]

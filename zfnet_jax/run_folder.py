@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from zfnet_jax import config as configs
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.data import Skipped
+from zfnet_jax.files import read_json, write_text
 
 CONFIG = "config.json"
 SKIPPED = "skipped.txt"
@@ -66,24 +66,6 @@ def report_skipped(run: Path, skipped: Sequence[Skipped]) -> None:
             f"the first {lines[0].strip()}",
             file=sys.stderr,
         )
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds; ValueError names a file that holds none."""
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected JSON ({error})") from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file that appears only when it is whole."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _differences(then: TrainConfig, now: TrainConfig) -> dict[str, tuple[Any, Any]]:

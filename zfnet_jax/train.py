@@ -10,17 +10,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import tyro
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from zfnet_jax import checkpoint, cli, metrics, optimizer, parallel
 from zfnet_jax import config as configs
-from zfnet_jax.architecture import Conv
+from zfnet_jax.architecture import Architecture, Conv
 from zfnet_jax.checkpoint import Checkpoints, Progress
 from zfnet_jax.config import LoopConfig, OptimizerConfig, TrainConfig
 from zfnet_jax.data import open_splits
@@ -44,6 +46,7 @@ from zfnet_jax.step import (
     init_state,
     make_train_step,
 )
+from zfnet_jax.trace import Params
 
 __all__ = ["TrainState", "benchmark_step", "fit", "main", "make_train_step"]
 
@@ -71,6 +74,68 @@ def learn_preprocessing(
     return Preprocessing(frames.size, total.mean()), total.deviation()
 
 
+class Setting(NamedTuple):
+    """What a run computes with, all but its state.
+
+    Attributes:
+      train: the training frames.
+      val: the validation frames.
+      mesh: the devices.
+      rows: which rows of each batch this process reads.
+      model: the network, in the type that training computes in.
+      tx: the optimiser.
+      preprocessing: what takes frames to network space.
+      epoch_steps: steps in an epoch.
+      last_step: the step that the run ends at.
+    """
+
+    train: Frames
+    val: Frames
+    mesh: Mesh
+    rows: slice
+    model: ZFNet
+    tx: optax.GradientTransformation
+    preprocessing: Preprocessing
+    epoch_steps: int
+    last_step: int
+
+
+def set_up(config: TrainConfig, run: Path) -> tuple[Setting, TrainState]:
+    """Opens the data, and makes the state a run starts or goes on with."""
+    splits = open_splits(config.data, config.seed)
+    mesh, rows = parallel.make_mesh(), parallel.rows_of_this_process(config.train.batch_size)
+    train, val = (
+        Frames.of(source, frame_size(config.architecture.input_size), config.data.cache_gib)
+        for source in (splits.train, splits.val)
+    )
+    epoch_steps = steps_per_epoch(len(train), config.train.batch_size)
+    total_steps = config.train.epochs * epoch_steps
+    # Only now, so that a configuration that cannot be run leaves no folder that insists on it.
+    claim(run, config, write=parallel.is_first_process())
+    report_skipped(run, splits.skipped if parallel.is_first_process() else ())
+
+    earlier = checkpoint.load_progress(run)
+    if earlier:
+        preprocessing, deviation = earlier.net.preprocessing, 1.0  # the weights are drawn already
+    else:
+        preprocessing, deviation = learn_preprocessing(train, config, rows)
+    model = ZFNet(
+        config.architecture,
+        len(splits.train.class_names),
+        dtype=parallel.compute_dtype(config.dtype),
+        initializer=config.init,
+        input_deviation=deviation,
+    )
+    tx = optimizer.make_optimizer(config.optimizer, config.architecture, total_steps)
+    state = init_state(model, tx, config.seed)
+    if earlier:
+        opt_state = jax.tree.structure(state.opt_state).unflatten(earlier.optimizer)
+        state = TrainState(jnp.int32(earlier.net.step), earlier.net.params, opt_state)
+    last_step = min(total_steps, config.train.max_steps or total_steps)
+    setting = Setting(train, val, mesh, rows, model, tx, preprocessing, epoch_steps, last_step)
+    return setting, parallel.replicate(mesh, state)
+
+
 def fit(config: TrainConfig, run: Path) -> int | None:
     """Trains to the configured end, from the start or from where the run in the folder stopped.
 
@@ -86,46 +151,16 @@ def fit(config: TrainConfig, run: Path) -> int | None:
         damaged, or loss or gradients are not finite.
       OSError: a file could not be written; the last checkpoint stays good.
     """
-    splits = open_splits(config.data, config.seed)
-    mesh, rows = parallel.make_mesh(), parallel.rows_of_this_process(config.train.batch_size)
-    train_frames, val_frames = (
-        Frames.of(source, frame_size(config.architecture.input_size), config.data.cache_gib)
-        for source in (splits.train, splits.val)
-    )
-    epoch_steps = steps_per_epoch(len(train_frames), config.train.batch_size)
-    total_steps = config.train.epochs * epoch_steps
-    last_step = min(total_steps, config.train.max_steps or total_steps)
-    # Only now, so that a configuration that cannot be run leaves no folder that insists on it.
-    claim(run, config, write=jax.process_index() == 0)
-    report_skipped(run, splits.skipped if jax.process_index() == 0 else ())
-
-    earlier = checkpoint.load_progress(run)
-    if earlier:
-        preprocessing, deviation = earlier.net.preprocessing, 1.0
-    else:
-        preprocessing, deviation = learn_preprocessing(train_frames, config, rows)
-    classes = splits.train.class_names
-    model = ZFNet(
-        config.architecture,
-        len(classes),
-        dtype=parallel.compute_dtype(config.dtype),
-        initializer=config.init,
-        input_deviation=deviation,
-    )
-    tx = optimizer.make_optimizer(config.optimizer, config.architecture, total_steps)
-    state = init_state(model, tx, config.seed)
-    if earlier:
-        leaves = jax.tree.structure(state.opt_state).unflatten(earlier.optimizer)
-        state = TrainState(jnp.int32(earlier.net.step), earlier.net.params, leaves)
-    state = parallel.replicate(mesh, state)
-    step = int(state.step)
-
+    setting, state = set_up(config, run)
+    _, val, mesh, rows, model, tx, preprocessing, epoch_steps, last_step = setting
+    class_names = val.source.class_names
     train_step = compile_step(
         make_train_step(model, tx, preprocessing, config.data.crops, config.seed), mesh
     )
     predict = predictor(model, preprocessing, mesh)
+    step = int(state.step)
     batches = train_batches(
-        train_frames,
+        setting.train,
         batch_size=config.train.batch_size,
         seed=config.seed,
         first_step=step,
@@ -136,24 +171,27 @@ def fit(config: TrainConfig, run: Path) -> int | None:
     with (
         parallel.StopRequest() as stop,
         Checkpoints(run, config.train.keep) as checkpoints,
-        MetricsLog(run, step, active=jax.process_index() == 0) as log,
+        MetricsLog(run, step, active=parallel.is_first_process()) as log,
         tqdm(total=last_step, initial=step, disable=None, unit="step") as bar,
     ):
-
-        def save(validated: dict[str, float] | None = None) -> None:
-            net = Net(config, state.params, preprocessing, classes, step)
-            checkpoints.save(Progress(net, jax.tree.leaves(state.opt_state)), validated)
-
         meter = Meter(log, bar, config.train, epoch_steps)
         validated_epochs = int(optimizer.rate_state(state.opt_state).epochs)
-        saved_step = step if earlier else None
+        saved_step = step if checkpoint.steps(run) else None
+
+        def save(validated: dict[str, float] | None = None) -> int:
+            meter.flush()
+            net = Net(config, state.params, preprocessing, class_names, step)
+            checkpoints.save(Progress(net, jax.tree.leaves(state.opt_state)), validated)
+            meter.restart_clock()
+            return step
+
         while not stop.noted():
             # Also right after a resume: a stop may come between an epoch's end and this.
             if step >= last_step or validated_epochs < step // epoch_steps:
                 meter.flush()
                 scores = evaluate(
                     [(predict, state.params)],
-                    [val_frames],
+                    [val],
                     mesh,
                     config.train.batch_size,
                     threads=config.data.threads,
@@ -162,45 +200,40 @@ def fit(config: TrainConfig, run: Path) -> int | None:
                 if scores is None:
                     break
                 summary = scores[0].summary()
-                speed = {"images_per_second": round(meter.speed, 2)}
-                rate = {"learning_rate": float(optimizer.rate_state(state.opt_state).rate)}
-                log.write("val", step, step / epoch_steps, summary | rate | speed)
+                rate = float(optimizer.rate_state(state.opt_state).rate)
+                shown = {"learning_rate": rate, "images_per_second": round(meter.speed, 2)}
+                log.write("val", step, step / epoch_steps, summary | shown)
                 bar.write(_epoch_line(step, epoch_steps, config.train.epochs, summary, meter.speed))
                 # The error of a part of an epoch is no epoch's, and must not lower the rate.
                 if validated_epochs < step // epoch_steps:
-                    observed = optimizer.observe(
-                        state.opt_state, 1 - summary["top1"], config.optimizer
-                    )
+                    error = 1 - summary["top1"]
+                    observed = optimizer.observe(state.opt_state, error, config.optimizer)
                     state = parallel.replicate(mesh, state._replace(opt_state=observed))
                     validated_epochs += 1
-                save(summary)
-                saved_step = step
+                saved_step = save(summary)
                 if step >= last_step:
                     break
-                meter.restart_clock()
             state, values = train_step(state, parallel.to_devices(mesh, next(batches)))
             step += 1
             meter.add(step, values)
             stop.agreed(step)
             every = config.train.checkpoint_steps
             if every and step % every == 0 and step % epoch_steps and step < last_step:
-                meter.flush()
-                save()
-                saved_step = step
-                meter.restart_clock()
+                saved_step = save()
         if saved_step != step:
-            meter.flush()
             save()
         best = checkpoints.best()
-    if stop.noted():
-        return stop.signal
-    if jax.process_index() == 0:
-        plots.training_curves(metrics.read(run), run / "curves.png")
-        first = next(layer.name for layer in config.architecture if isinstance(layer, Conv))
-        filters = pictures.filter_sheet(np.asarray(state.params[first]["kernel"]))
-        pictures.save(run / "filters.png", filters)
+    if not stop.noted() and parallel.is_first_process():
+        _draw(run, config.architecture, state.params)
         print(f"best validation per class: step {best} in {run / checkpoint.FOLDER}")
-    return None
+    return stop.signal
+
+
+def _draw(run: Path, arch: Architecture, params: Params) -> None:
+    """Leaves the run's curves and first-layer filters in its folder."""
+    plots.training_curves(metrics.read(run), run / "curves.png")
+    first = next(layer.name for layer in arch if isinstance(layer, Conv))
+    pictures.save(run / "filters.png", pictures.filter_sheet(np.asarray(params[first]["kernel"])))
 
 
 def _epoch_line(

@@ -62,17 +62,17 @@ def read(path: Path) -> Net:
         raise ValueError(f"checkpoint {path}: expected a net that zfnet_jax wrote")
     try:
         header = json.loads(metadata[_HEADER])
-        intact = _digest(tensors, header["net"]) == header["sha256"]
-    except (ValueError, KeyError, TypeError):
-        intact = False
-    if not intact:
+        description, sha = header["net"], header["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"checkpoint {path}: damaged header ({error!r})") from None
+    if _digest(tensors, description) != sha:
         raise ValueError(f"checkpoint {path}: damaged, its contents do not match their digest")
     params: Params = {}
     for name, tensor in tensors.items():
         layer, kind = name.split("/")
         if name != _MEAN:
             params.setdefault(layer, {})[kind] = tensor.astype(jnp.float32)
-    return assemble(header["net"], params, np.asarray(tensors[_MEAN]))
+    return assemble(description, params, np.asarray(tensors[_MEAN]))
 
 
 def _digest(tensors: dict[str, Array], description: Any) -> str:

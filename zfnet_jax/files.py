@@ -1,10 +1,30 @@
-"""Output folders whose files appear together, when all of them are whole."""
+"""Files and folders that appear only when they are whole."""
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; ValueError names a file that holds none."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected JSON ({error})") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that appears only when it is whole."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
