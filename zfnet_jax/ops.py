@@ -178,6 +178,9 @@ def max_unpool(
     if overlap not in ("add", "overwrite"):
         raise ValueError(f"overlap {overlap!r}: expected 'add' or 'overwrite'")
 
+    if y.size:
+        y, switches = _kept(y, switches, size)
+
     def spread(values: Array, index: int) -> Array:
         places = [
             (place - before, size - 1 - place - after, stride - 1)
@@ -193,6 +196,27 @@ def max_unpool(
         part = spread(jnp.where(chosen, y, 0), index)
         x = x + part if overlap == "add" else jnp.where(spread(chosen, index), part, x)
     return x
+
+
+def _kept(y: Array, switches: Array, size: int) -> tuple[Array, Array]:
+    """The same arrays, on a CPU computed once and kept.
+
+    Each of the size^2 places that reads them would otherwise be fused with a copy of all that
+    makes them. An optimization barrier is gone before that fusion; a conditional is not.
+    """
+
+    def keep(y: Array, switches: Array) -> tuple[Array, Array]:
+        valid = switches[0, 0, 0, 0] <= size * size - 1  # always, which the compiler cannot know
+        factor = 1 + valid.astype(jnp.uint8)  # 1 where it is used, and nothing changes
+        return lax.cond(
+            valid,
+            lambda *arrays: arrays,
+            lambda *arrays: tuple(array * factor.astype(array.dtype) for array in arrays),
+            y,
+            switches,
+        )
+
+    return lax.platform_dependent(y, switches, cpu=keep, default=lambda *arrays: arrays)
 
 
 _max_pool: Any = jax.custom_vjp(_pool, nondiff_argnums=(1, 2, 3))

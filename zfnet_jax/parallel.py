@@ -11,7 +11,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-_NO_YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": ""}
+_YNNPACK_PART = {
+    "xla_cpu_experimental_ynn_fusion_type": (
+        "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+    )
+}
 
 
 def make_mesh() -> Mesh:
@@ -44,6 +48,11 @@ def rows_of_this_process(batch_size: int) -> slice:
     return slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
 
 
+def is_first_process() -> bool:
+    """Whether this is the one process that writes what is there once: metrics, pictures."""
+    return jax.process_index() == 0
+
+
 def to_devices(mesh: Mesh, batch: Any) -> Any:
     """This process's rows of a batch, as part of arrays that span all processes."""
     sharding = by_example(mesh)
@@ -62,7 +71,8 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
 def jit(function: Callable[..., Any], **options: Any) -> Any:
     """`jax.jit` with the compiler options that this package's nets want on this machine.
 
-    jax 0.10 sends CPU convolutions to YNNPACK, which makes a training step twice as slow.
+    jax 0.10 sends a CPU's work to YNNPACK. Matrix products and sums gain by it, convolutions
+    take twice as long: it gets the former only.
     """
     return jax.jit(function, compiler_options=_compiler_options(), **options)
 
@@ -72,10 +82,10 @@ def _compiler_options() -> dict[str, str] | None:
     if jax.default_backend() != "cpu":
         return None
     try:
-        jax.jit(jnp.negative, compiler_options=_NO_YNNPACK).lower(1.0).compile()
+        jax.jit(jnp.negative, compiler_options=_YNNPACK_PART).lower(1.0).compile()
     except jax.errors.JaxRuntimeError:  # a jax without YNNPACK does not know the option
         return None
-    return _NO_YNNPACK
+    return _YNNPACK_PART
 
 
 def compute_dtype(name: str) -> Any:
