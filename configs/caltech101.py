@@ -6,21 +6,18 @@ Expects data/caltech101/101_ObjectCategories/CLASS/*.jpg without the background 
 it train.txt and test.txt with one CLASS/FILE a line. Without such lists,
 `--data.train-list None --data.val-list None` splits each class by the seed.
 
-With the second convolution at stride 1, conv5 sees 83 of 128 px, 0.65 of the picture like the
-paper's 139 of 224. Every class is drawn equally often, since the largest has 25 times as many
+Every class is drawn equally often, since the largest has 25 times as many
 pictures as the smallest and the measure is the mean of per-class accuracies.
 """
 
-from zfnet_jax.architecture import ZFNET
+from zfnet_jax.architecture import ZFNET_128
 from zfnet_jax.config import DataConfig, LoopConfig, OptimizerConfig, TrainConfig
 
 
 def get_config() -> TrainConfig:
     return TrainConfig(
         name="caltech101",
-        architecture=ZFNET.edit("conv2", stride=1)
-        .with_features(conv1=64, conv2=128, conv3=256, conv4=256, conv5=192, fc6=768, fc7=768)
-        .at(128),
+        architecture=ZFNET_128,
         init="he",
         data=DataConfig(
             source="folder:data/caltech101/101_ObjectCategories",

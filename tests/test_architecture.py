@@ -18,6 +18,7 @@ from zfnet_jax import architecture
 from zfnet_jax.architecture import (
     ALEXNET,
     ZFNET,
+    ZFNET_128,
     ZFNET_SMALL,
     ZFNET_WIDE,
     Architecture,
@@ -543,3 +544,10 @@ def test_nothing_but_the_standard_library_is_needed(tmp_path):
     command = [sys.executable, "-W", "error", "-c", code]
     printed = subprocess.check_output(command, cwd=tmp_path, env=environment, text=True)
     assert printed == "[]\n"
+
+
+def test_zfnet_128_sees_as_much_of_its_picture_as_the_paper_s():
+    assert ZFNET_128.shapes()["conv5"] == (13, 13, 192)
+    field = ZFNET_128.receptive_field("conv5")
+    assert field == (83, 8, -24)
+    assert abs(field.size / 128 - 139 / 224) < 0.03

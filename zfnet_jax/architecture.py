@@ -34,6 +34,7 @@ __all__ = [
     "CHANNELS",
     "REGISTRY",
     "ZFNET",
+    "ZFNET_128",
     "ZFNET_SMALL",
     "ZFNET_WIDE",
     "Architecture",
@@ -268,7 +269,17 @@ ZFNET_SMALL = dataclasses.replace(
 )
 """ZFNet's structure for 64-px pictures: conv5 sees 39 px, 0.61 of them, like 139 of 224."""
 
-REGISTRY = MappingProxyType({arch.name: arch for arch in (ZFNET, ZFNET_WIDE, ALEXNET, ZFNET_SMALL)})
+ZFNET_128 = dataclasses.replace(
+    ZFNET.edit("conv2", stride=1)
+    .with_features(conv1=64, conv2=128, conv3=256, conv4=256, conv5=192, fc6=768, fc7=768)
+    .at(128),
+    name="zfnet_128",
+)
+"""ZFNet's structure for 128-px pictures and small computers: conv5 sees 83 px, 0.65 of them."""
+
+REGISTRY = MappingProxyType(
+    {arch.name: arch for arch in (ZFNET, ZFNET_WIDE, ALEXNET, ZFNET_SMALL, ZFNET_128)}
+)
 """The architectures that have a name."""
 
 

@@ -138,7 +138,8 @@ class TrainConfig(_Checked):
 
     Attributes:
       name: what the run is called; its folder is runs/NAME unless --workdir says another.
-      architecture: zfnet, zfnet_wide, alexnet or zfnet_small; "zfnet@128" reads 128-px pictures.
+      architecture: zfnet, zfnet_wide, alexnet, zfnet_small or zfnet_128; "zfnet@192" reads 192-px
+        pictures.
       init: "paper", a deviation of 0.01 everywhere; "he", scaled by each layer's inputs.
       dtype: the type that training computes in; "auto" is bfloat16 on accelerators, else float32.
       seed: of the initial weights, the order, the augmentation, dropout and the embedded set.
