@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from jax import Array
 from pytorch import LAYOUTS, compiled, expect_same, images_of, network, use_threads
-from timing import describe_machine, interleave, print_ratio, print_table, processors
+from timing import describe_machine, interleave, print_ratio, print_table
 from torch import Tensor, nn
 
 from zfnet_jax import architecture, cli, parallel
+from zfnet_jax.data.scan import processors
 from zfnet_jax.model import ZFNet
 
 OURS = "zfnet_jax"

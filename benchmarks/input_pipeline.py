@@ -21,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from timing import describe_machine, interleave, print_ratio, print_table, processors
+from timing import describe_machine, interleave, print_ratio, print_table
 
 from zfnet_jax import cli
 from zfnet_jax.data import Shapes, Source, open_folder
 from zfnet_jax.data.pipeline import Frames, train_batches
+from zfnet_jax.data.scan import processors
 
 OURS = "zfnet_jax"
 MADE = 256

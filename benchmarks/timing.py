@@ -1,7 +1,6 @@
 """Timing of several ways to do one thing, side by side in one process."""
 
 import itertools
-import os
 import platform
 import statistics
 import time
@@ -9,10 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-
-def processors() -> int:
-    """How many processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from zfnet_jax.data.scan import processors
 
 
 def describe_machine(packages: Sequence[str]) -> str:

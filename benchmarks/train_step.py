@@ -17,13 +17,14 @@ import jax
 import numpy as np
 import torch
 from pytorch import LAYOUTS, compiled, expect_same, images_of, network, use_threads
-from timing import describe_machine, interleave, print_ratio, print_table, processors
+from timing import describe_machine, interleave, print_ratio, print_table
 from torch import Tensor, nn
 
 from zfnet_jax import architecture, cli, parallel
 from zfnet_jax.architecture import Architecture
 from zfnet_jax.config import OptimizerConfig
 from zfnet_jax.data.pipeline import Batch
+from zfnet_jax.data.scan import processors
 from zfnet_jax.model import ZFNet
 from zfnet_jax.step import benchmark_step
 

@@ -57,7 +57,7 @@ def test_command(photos, tmp_path):
     *_, last = done.stdout.splitlines()
     assert "12 training and 3 validation pictures of 3 classes to sets/my_photos" in last
     assert "1 files skipped" in last
-    assert last.endswith("python -m zfnet_jax.train --data.source tfds:my_photos@sets")
+    assert last.endswith("--config configs/folder.py --data.source tfds:my_photos@sets")
     assert [path.name for path in (tmp_path / "sets").iterdir()] == ["my_photos"]
     splits = open_tfds(f"tfds:my_photos@{tmp_path}/sets")
     assert (len(splits.train), len(splits.val)) == (12, 3)

@@ -3,6 +3,7 @@ import os
 import random
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from PIL import Image
 from zfnet_jax import checkpoint, train
 from zfnet_jax import config as configs
 from zfnet_jax.architecture import Conv
+from zfnet_jax.data import open_splits
 from zfnet_jax.metrics import MetricsLog
 from zfnet_jax.run_folder import claim
 
@@ -358,13 +360,26 @@ def test_free_keys(zfnet: Zfnet, finished: Finished, tmp_path: Path):
     longer = {"train": {**configs.to_json(config)["train"], "epochs": 7}}
     for each, refused in ((config, False), (with_cosine, True)):
         run = tmp_path / each.optimizer.schedule
-        claim(run, each)
+        splits = open_splits(each.data)
+        claim(run, each, splits, begun=False)
         more = configs.from_json(configs.to_json(each) | longer)
         if refused:  # the length of the run decides every rate
             with pytest.raises(ValueError, match=r"train\.epochs = 7: .* started with 6"):
-                claim(run, more)
+                claim(run, more, splits, begun=True)
+            claim(run, more, splits, begun=False)  # a run that left nothing binds nobody
         else:
-            claim(run, more)
+            claim(run, more, splits, begun=True)
+
+
+def test_other_data_is_refused(zfnet: Zfnet, picture_folder: Path, tmp_path: Path):
+    config = configs.load(zfnet.config)
+    splits = open_splits(config.data)
+    claim(tmp_path / "run", config, splits, begun=False)
+    fewer = shutil.copytree(picture_folder, tmp_path / "pictures")
+    (fewer / "red" / "00.png").unlink()
+    changed = open_splits(replace(config.data, source=f"folder:{fewer}"))
+    with pytest.raises(ValueError, match=r"was started with 36 \+ 12 pictures of 3 classes"):
+        claim(tmp_path / "run", config, changed, begun=True)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from zfnet_jax.architecture import Conv
 from zfnet_jax.data import Source, open_splits
 from zfnet_jax.data.pictures import open_pictures
 from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.source import warn_of_skipped
 from zfnet_jax.feature_maps import Panel, make_panel
 from zfnet_jax.files import output_folder
 from zfnet_jax.ops import Overlap
@@ -59,6 +60,7 @@ def main(
     else:
         splits = open_splits(net.config.data, net.config.seed)
         source, skipped = splits.val, splits.skipped
+    warn_of_skipped(skipped)
     panel = make_panel(
         net,
         Frames.of(source, net.preprocessing.frame, net.config.data.cache_gib),
@@ -85,7 +87,7 @@ def main(
         "dead": panel.dead.tolist(),
         "maps": [_describe(panel, each, shown[each], source) for each in range(len(panel.maps))],
     }
-    out = out or (ckpt / "deconv" if ckpt.is_dir() else Path("deconv") / ckpt.stem)
+    out = out or _default_folder(ckpt)
     first = next(each.name for each in arch if isinstance(each, Conv))
     with output_folder(out) as folder:
         captions = [_caption(panel, each, names) for each in range(len(panel.maps))]
@@ -106,6 +108,14 @@ def main(
         f"wrote {layer}.png, .json and .npz and filters.png to {out}: {len(panel.maps)} of "
         f"{len(panel.strongest)} maps, {len(panel.dead)} dead"
     )
+
+
+def _default_folder(ckpt: Path) -> Path:
+    """In the run's folder, also for a step of it, which a later checkpoint may take away."""
+    if ckpt.is_file():
+        return Path("deconv") / ckpt.stem
+    step_of_a_run = ckpt.parent.name == checkpoint.FOLDER
+    return (ckpt.parent.parent / f"deconv-{ckpt.name}") if step_of_a_run else ckpt / "deconv"
 
 
 def _describe(panel: Panel, each: int, shown: np.ndarray, source: Source) -> dict[str, Any]:

@@ -126,6 +126,10 @@ class Checkpoints:
             if kind is None:
                 raise
 
+    def is_validated(self, step: int) -> bool:
+        """Whether there is a checkpoint of this step with its validation."""
+        return any(each.step == step and each.metrics for each in self._checkpointer.checkpoints)
+
     def best(self) -> int | None:
         """The step of the best mean per-class accuracy, if any was validated."""
         validated: dict[int, Any] = {
@@ -176,15 +180,21 @@ class Checkpoints:
 
 
 def _load_net(step: Path) -> Net:
-    description, params, preprocessing = _read(step, "params", "preprocessing")
-    return assemble(description, params, preprocessing["mean"])
+    return _net(step, *_read(step, "params", "preprocessing"))
 
 
 def _load_progress(step: Path) -> Progress:
     description, params, preprocessing, optimizer = _read(
         step, "params", "preprocessing", "optimizer"
     )
-    return Progress(assemble(description, params, preprocessing["mean"]), optimizer)
+    return Progress(_net(step, description, params, preprocessing), optimizer)
+
+
+def _net(step: Path, description: Any, params: Any, preprocessing: Any) -> Net:
+    try:
+        return assemble(description, params, preprocessing["mean"])
+    except ValueError as error:
+        raise ValueError(f"checkpoint {step}: {error}") from None
 
 
 def _newest(run: Path, read: Callable[[Path], _T]) -> _T:

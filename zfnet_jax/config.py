@@ -176,6 +176,8 @@ def from_json(data: dict[str, Any]) -> TrainConfig:
     Raises:
       ValueError: a key is unknown or a value out of its range.
     """
+    if not isinstance(data, dict):
+        raise ValueError(f"configuration {data!r}: expected what to_json writes")
     parts: dict[str, Any] = {
         name: _build(kind, data[name]) for name, kind in _PARTS.items() if name in data
     }

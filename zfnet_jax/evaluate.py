@@ -14,9 +14,11 @@ from jax import Array
 from jax.sharding import Mesh
 
 from zfnet_jax import checkpoint, cli, parallel
+from zfnet_jax.architecture import CHANNELS
 from zfnet_jax.data import Source, open_splits
 from zfnet_jax.data.pipeline import Frames, all_batches
 from zfnet_jax.data.preprocessing import VIEWS, Preprocessing, centre_view, ten_views
+from zfnet_jax.data.source import warn_of_skipped
 from zfnet_jax.files import write_text
 from zfnet_jax.metrics import Scores, score
 from zfnet_jax.model import ZFNet, forward
@@ -46,10 +48,14 @@ def predictor(
 
     def predict(params: Params, frames: Array) -> Array:
         images, size = preprocessing.apply(frames), model.arch.input_size
-        stack = ten_views(images, size) if views == VIEWS else centre_view(images, size)[None]
-        logits, _ = forward(model, params, stack.reshape(-1, *stack.shape[2:]))
-        each = jax.nn.log_softmax(logits).reshape(len(stack), len(frames), -1)
-        return jax.nn.logsumexp(each, axis=0) - jnp.log(len(stack))
+        # Images stay the outer axis, along which they are cut over the devices.
+        if views == VIEWS:
+            crops = jnp.moveaxis(ten_views(images, size), 0, 1)
+        else:
+            crops = centre_view(images, size)[:, None]
+        logits, _ = forward(model, params, crops.reshape(-1, size, size, CHANNELS))
+        each = jax.nn.log_softmax(logits).reshape(len(frames), views, -1)
+        return jax.nn.logsumexp(each, axis=1) - jnp.log(views)
 
     whole = parallel.replicated(mesh)
     return parallel.jit(
@@ -168,13 +174,16 @@ def main(
       batch_size: crops that a net sees at once: images times views.
       out: a JSON file for the numbers.
     """
+    cli.expect("ckpt", "", len(ckpt) > 0, "at least one net")
     cli.expect("batch-size", batch_size, batch_size >= 1, "1 or more")
     nets = [checkpoint.load(path) for path in ckpt]
     config = nets[0].config
-    data = config.data if source is None else replace(config.data, source=source)
-    results = evaluate_nets(
-        nets, open_splits(data, config.seed).val, views=views, batch_size=batch_size
-    )
+    data = config.data
+    if source is not None:  # the lists are of the net's own data set
+        data = replace(data, source=source, train_list=None, val_list=None, exclude=None)
+    splits = open_splits(data, config.seed)
+    warn_of_skipped(splits.skipped)
+    results = evaluate_nets(nets, splits.val, views=views, batch_size=batch_size)
     names = [str(path) for path in ckpt] + ["mean of all"] * (len(results) > len(ckpt))
     for name, result in zip(names, results, strict=True):
         print(

@@ -13,7 +13,7 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds; ValueError names a file that holds none."""
     try:
         return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"{path}: expected JSON ({error})") from None
 
 

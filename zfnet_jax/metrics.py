@@ -151,8 +151,9 @@ class Meter:
         seen = {name: float(value) for name, value in values.items()}
         if not seen.pop("finite"):
             raise ValueError(
-                f"loss or gradients are not finite at step {step} (loss {seen['loss']}): expected "
-                "numbers; the last checkpoint is good, a lower optimizer.learning_rate may help"
+                f"loss, gradients or parameters are not finite at step {step} (loss "
+                f"{seen['loss']}): expected numbers; nothing of it was saved, another run with a "
+                "lower optimizer.learning_rate may help"
             )
         self._window.append(seen)
         self._bar.set_postfix_str(
@@ -170,7 +171,7 @@ class Meter:
         self._since = now
         means = {
             name: sum(values[name] for values in self._window) / len(self._window)
-            for name in ("loss", "top1")
+            for name in ("loss", "top1", "top5")
         }
         self._log.write(
             "train",

@@ -245,7 +245,9 @@ def contrast_norm(
 
 
 def _normalise(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
-    return x * _power(_energy(x, size, alpha, k), -beta)
+    # In bfloat16 a small energy would vanish beside k.
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return (wide * _power(_energy(wide, size, alpha, k), -beta)).astype(x.dtype)
 
 
 def _contrast_norm_forward(
@@ -259,10 +261,11 @@ def _contrast_norm_backward(
 ) -> tuple[Array]:
     # y_i = x_i s_i^-b, so dx_i = g_i s_i^-b - 2 b (alpha / size) x_i sum_j g_j x_j s_j^(-b - 1):
     # i is among j's neighbours exactly when j is among i's, since the window is odd.
-    energy = _energy(x, size, alpha, k)
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    energy = _energy(wide, size, alpha, k)
     scaled = cotangent * _power(energy, -beta)
-    spill = _neighbours(scaled * x / energy, size)
-    return (scaled - (2 * beta * alpha / size) * x * spill,)
+    spill = _neighbours(scaled * wide / energy, size)
+    return ((scaled - (2 * beta * alpha / size) * wide * spill).astype(x.dtype),)
 
 
 _contrast_norm: Any = jax.custom_vjp(_normalise, nondiff_argnums=(1, 2, 3, 4))

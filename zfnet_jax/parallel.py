@@ -19,9 +19,10 @@ _YNNPACK_PART = {
 
 
 def make_mesh() -> Mesh:
-    """All devices of all processes along one axis, "data"."""
+    """All devices along one axis, "data", process by process: so each reads adjacent rows."""
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     # Auto, since the default type of an axis changed in jax 0.9.
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -103,7 +104,12 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
         for a single process.
       processes: how many there are; None where the cluster says it.
       process: which one this is, from 0; None where the cluster says it.
+
+    Raises:
+      ValueError: there is a number of processes without a coordinator.
     """
+    if coordinator is None and (processes is not None or process is not None):
+        raise ValueError("--processes and --process: expected --coordinator HOST:PORT with them")
     if coordinator is not None:
         address = None if coordinator == "auto" else coordinator
         jax.distributed.initialize(address, processes, process)

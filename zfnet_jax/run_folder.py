@@ -1,18 +1,19 @@
 """The folder of a run: whose it is, and what it says of its data."""
 
 import dataclasses
+import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from zfnet_jax import config as configs
 from zfnet_jax.config import TrainConfig
-from zfnet_jax.data import Skipped
+from zfnet_jax.data import Skipped, Splits
+from zfnet_jax.data.source import warn_of_skipped
 from zfnet_jax.files import read_json, write_text
 
-CONFIG = "config.json"
+CONFIG, DATA = "config.json", "data.json"
 SKIPPED = "skipped.txt"
 
 # What may differ when a run goes on: how long and how fast, never what it computes.
@@ -27,20 +28,26 @@ _FREE = {
 }
 
 
-def claim(run: Path, config: TrainConfig, write: bool = True) -> None:
+def claim(
+    run: Path, config: TrainConfig, splits: Splits, *, begun: bool, write: bool = True
+) -> None:
     """Makes the folder this run's, or checks that it is.
 
     Args:
       run: the folder.
       config: the run.
+      splits: its data set.
+      begun: whether there is something to go on from; a run that left nothing binds nobody.
       write: whether to write; of several processes only one does.
 
     Raises:
-      ValueError: it holds a run of another configuration; the first key that differs is named.
+      ValueError: it holds a run of another configuration, of which the first key that differs is
+        named, or of other data.
       OSError: it cannot be made.
     """
     path = run / CONFIG
-    if path.exists():
+    data = _identity(splits)
+    if begun and path.exists():
         started = configs.from_json(read_json(path))
         for key, (then, now) in _differences(started, config).items():
             if key not in _FREE or (
@@ -50,10 +57,17 @@ def claim(run: Path, config: TrainConfig, write: bool = True) -> None:
                     f"{key} = {now!r}: {run} was started with {then!r}; expected the same, or "
                     "another --workdir"
                 )
-    if not write:
-        return
-    run.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(configs.to_json(config), indent=1) + "\n")
+    if begun and (run / DATA).exists():
+        then = read_json(run / DATA)
+        if then != data:
+            raise ValueError(
+                f"data {config.data.source}: {run} was started with {_counts(then)}; expected the "
+                f"same pictures, found {_counts(data)}, or others by name"
+            )
+    if write:
+        run.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(configs.to_json(config), indent=1) + "\n")
+        write_text(run / DATA, json.dumps(data, indent=1) + "\n")
 
 
 def report_skipped(run: Path, skipped: Sequence[Skipped]) -> None:
@@ -61,11 +75,23 @@ def report_skipped(run: Path, skipped: Sequence[Skipped]) -> None:
     if skipped:
         lines = [f"{each.name}: {each.reason}\n" for each in skipped]
         write_text(run / SKIPPED, "".join(lines))
-        print(
-            f"warning: skipped {len(skipped)} of the data set's files (all in {run / SKIPPED}), "
-            f"the first {lines[0].strip()}",
-            file=sys.stderr,
-        )
+        warn_of_skipped(skipped, f" of the data set (all in {run / SKIPPED})")
+
+
+def _identity(splits: Splits) -> dict[str, Any]:
+    """What a run's order of pictures depends on: how many, of which classes, by which names."""
+    named = [list(getattr(source, "names", ())) for source in (splits.train, splits.val)]
+    text = json.dumps([list(splits.train.class_names), *named])
+    return {
+        "train": len(splits.train),
+        "val": len(splits.val),
+        "classes": len(splits.train.class_names),
+        "sha256": hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest(),
+    }
+
+
+def _counts(identity: dict[str, Any]) -> str:
+    return f"{identity['train']} + {identity['val']} pictures of {identity['classes']} classes"
 
 
 def _differences(then: TrainConfig, now: TrainConfig) -> dict[str, tuple[Any, Any]]:

@@ -52,15 +52,16 @@ def make_train_step(
       seed: of the run.
 
     Returns:
-      A pure function (state, batch) -> (state, metrics), the metrics scalars: `loss` and `top1` of
-      the batch before the update, its `learning_rate`, and whether loss, gradients and updated
-      parameters are `finite`.
+      A pure function (state, batch) -> (state, metrics), the metrics scalars: `loss`, `top1` and
+      `top5` of the batch before the update, its `learning_rate`, and whether loss, gradients and
+      updated parameters are `finite`.
     """
 
-    def loss_of(params: Params, images: Array, labels: Array, key: Array) -> tuple[Array, Array]:
+    def loss_of(params: Params, images: Array, labels: Array, key: Array) -> tuple[Array, Any]:
         logits, _ = model.apply({"params": params}, images, train=True, rngs={"dropout": key})
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return losses.mean(), jnp.mean(logits.argmax(-1) == labels)
+        best = jax.lax.top_k(logits, min(5, logits.shape[-1]))[1] == labels[:, None]
+        return losses.mean(), {"top1": best[:, 0].mean(), "top5": best.any(axis=-1).mean()}
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -68,7 +69,7 @@ def make_train_step(
         images = random_view(
             key_view, preprocessing.apply(jnp.asarray(batch.frames)), model.arch.input_size, crops
         )
-        (loss, top1), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+        (loss, accuracies), gradients = jax.value_and_grad(loss_of, has_aux=True)(
             state.params, images, batch.labels, key_dropout
         )
         updates, opt_state = tx.update(gradients, state.opt_state, state.params)
@@ -78,7 +79,7 @@ def make_train_step(
         finite = jnp.stack([jnp.isfinite(array).all() for array in arrays]).all()
         after = TrainState(state.step + 1, params, opt_state)
         rate = optimizer.rate_state(opt_state).rate
-        return after, {"loss": loss, "top1": top1, "learning_rate": rate, "finite": finite}
+        return after, {"loss": loss, **accuracies, "learning_rate": rate, "finite": finite}
 
     return train_step
 

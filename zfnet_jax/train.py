@@ -34,6 +34,7 @@ from zfnet_jax.data.preprocessing import (
     pixel_sums,
 )
 from zfnet_jax.evaluate import evaluate, predictor
+from zfnet_jax.files import output_folder
 from zfnet_jax.metrics import Meter, MetricsLog
 from zfnet_jax.model import ZFNet
 from zfnet_jax.net import Net
@@ -111,8 +112,9 @@ def set_up(config: TrainConfig, run: Path) -> tuple[Setting, TrainState]:
     epoch_steps = steps_per_epoch(len(train), config.train.batch_size)
     total_steps = config.train.epochs * epoch_steps
     # Only now, so that a configuration that cannot be run leaves no folder that insists on it.
-    claim(run, config, write=parallel.is_first_process())
-    report_skipped(run, splits.skipped if parallel.is_first_process() else ())
+    begun, first = bool(checkpoint.steps(run)), parallel.is_first_process()
+    claim(run, config, splits, begun=begun, write=first)
+    report_skipped(run, splits.skipped if first else ())
 
     earlier = checkpoint.load_progress(run)
     if earlier:
@@ -185,7 +187,8 @@ def fit(config: TrainConfig, run: Path) -> int | None:
             meter.restart_clock()
             return step
 
-        while not stop.noted():
+        # A finished run has nothing left to do, and its last checkpoint is not to be touched.
+        while not stop.noted() and not (step >= last_step and checkpoints.is_validated(step)):
             # Also right after a resume: a stop may come between an epoch's end and this.
             if step >= last_step or validated_epochs < step // epoch_steps:
                 meter.flush()
@@ -211,8 +214,7 @@ def fit(config: TrainConfig, run: Path) -> int | None:
                     state = parallel.replicate(mesh, state._replace(opt_state=observed))
                     validated_epochs += 1
                 saved_step = save(summary)
-                if step >= last_step:
-                    break
+                continue
             state, values = train_step(state, parallel.to_devices(mesh, next(batches)))
             step += 1
             meter.add(step, values)
@@ -231,9 +233,11 @@ def fit(config: TrainConfig, run: Path) -> int | None:
 
 def _draw(run: Path, arch: Architecture, params: Params) -> None:
     """Leaves the run's curves and first-layer filters in its folder."""
-    plots.training_curves(metrics.read(run), run / "curves.png")
     first = next(layer.name for layer in arch if isinstance(layer, Conv))
-    pictures.save(run / "filters.png", pictures.filter_sheet(np.asarray(params[first]["kernel"])))
+    filters = pictures.filter_sheet(np.asarray(params[first]["kernel"]))
+    with output_folder(run) as folder:
+        plots.training_curves(metrics.read(run), folder / "curves.png")
+        pictures.save(folder / "filters.png", filters)
 
 
 def _epoch_line(
@@ -282,7 +286,7 @@ class Command:
 def _parse(args: Sequence[str] | None) -> tuple[Command, TrainConfig]:
     words = list(sys.argv[1:] if args is None else args)
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    finder.add_argument("--config", type=Path)
+    finder.add_argument("--config", type=Path, nargs="?")  # tyro says what is missing
     found = finder.parse_known_args(words)[0].config
     default = configs.load(found) if found else DEFAULT
 

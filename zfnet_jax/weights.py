@@ -26,6 +26,9 @@ def write(net: Net, path: Path, dtype: DTypeLike = jnp.bfloat16) -> None:
       net: the net.
       path: a file name that ends in .safetensors.
       dtype: the type that parameters are stored in; they are read as float32.
+
+    Raises:
+      OSError: it cannot be written.
     """
     tensors = {
         f"{layer}/{kind}": jnp.asarray(array, dtype)
@@ -40,6 +43,8 @@ def write(net: Net, path: Path, dtype: DTypeLike = jnp.bfloat16) -> None:
     try:
         save_file(tensors, partial, {_HEADER: json.dumps(header)})
         os.replace(partial, path)
+    except SafetensorError as error:  # a missing folder or a full disk
+        raise OSError(f"{path}: cannot be written ({error})") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -72,7 +77,10 @@ def read(path: Path) -> Net:
         layer, kind = name.split("/")
         if name != _MEAN:
             params.setdefault(layer, {})[kind] = tensor.astype(jnp.float32)
-    return assemble(description, params, np.asarray(tensors[_MEAN]))
+    try:
+        return assemble(description, params, np.asarray(tensors[_MEAN]))
+    except ValueError as error:
+        raise ValueError(f"checkpoint {path}: {error}") from None
 
 
 def _digest(tensors: dict[str, Array], description: Any) -> str:

@@ -25,6 +25,10 @@ def open_splits(config: DataConfig, seed: int = 0) -> Splits:
       ValueError: there is no such source, or it cannot be used.
     """
     kind, _, place = config.source.partition(":")
+    if kind != "folder":
+        for name in ("train_list", "val_list", "exclude"):
+            if getattr(config, name) is not None:
+                raise ValueError(f"data.{name}: expected a folder: source, not {config.source!r}")
     match kind:
         case "shapes":
             return Splits(Shapes("train", SHAPES_TRAIN, seed), Shapes("val", SHAPES_VAL, seed))

@@ -5,7 +5,6 @@ data position of a run is its step, each process reads its rows of a batch, and 
 the number of threads. What is random about a picture (crop, flip) is drawn on the device.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ import grain
 import numpy as np
 
 from zfnet_jax.data.decode import decode
+from zfnet_jax.data.scan import processors
 from zfnet_jax.data.source import Source
 
 GIB = 2**30
@@ -190,7 +190,7 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
 
 
 def _in_threads(read: Callable[[int], Batch], numbers: range, threads: int) -> Iterator[Batch]:
-    threads = threads or os.cpu_count() or 1
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
+    threads = threads or processors()
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=min(threads + 2, 32))
     numbered = grain.MapDataset.range(numbers.start, numbers.stop).map(read)
     return iter(numbered.to_iter_dataset(options))

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from zfnet_jax.data.decode import UnreadableImage, decode
 from zfnet_jax.data.folder import open_folder
+from zfnet_jax.data.scan import processors
 from zfnet_jax.data.source import Source, Splits
 
 JPEG_QUALITY = 95
@@ -32,7 +33,8 @@ class Prepared(NamedTuple):
     @property
     def command(self) -> str:
         """The command that trains on it."""
-        return f"python -m zfnet_jax.train --data.source {shlex.quote(self.source)}"
+        source = shlex.quote(self.source)
+        return f"python -m zfnet_jax.train --config configs/folder.py --data.source {source}"
 
 
 def prepare_images(
@@ -144,7 +146,7 @@ def _squares(source: Source, size: int, encoding: str) -> Iterator[tuple[str, di
         return name, {"image": encoded, "label": label, "file_name": name}
 
     bar = tqdm(total=len(source), desc="packing pictures", unit="", delay=2, disable=None)
-    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with bar, ThreadPoolExecutor(processors()) as pool:
         for start in range(0, len(source), _BATCH):
             for record in pool.map(square, range(start, min(start + _BATCH, len(source)))):
                 bar.update()

@@ -66,6 +66,11 @@ def scan(root: Path, names: Iterable[str]) -> tuple[list[str], list[Skipped]]:
     return usable, sorted(skipped)
 
 
+def processors() -> int:
+    """How many processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def is_picture_name(name: str) -> bool:
     """Whether the suffix is one of those of the formats that `decode` reads, in any case."""
     return PurePosixPath(name).suffix.lower() in _suffixes()
@@ -97,7 +102,7 @@ def _stamp(path: Path) -> list[int]:
 
 def _check_all(root: Path, names: list[str]) -> Iterator[tuple[str, str]]:
     bar = tqdm(total=len(names), desc="checking pictures", unit="", delay=2, disable=None)
-    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with bar, ThreadPoolExecutor(processors()) as pool:
         for start in range(0, len(names), _BATCH):
             batch = names[start : start + _BATCH]
             reasons = pool.map(lambda name: _check(root / name), batch)

@@ -1,5 +1,6 @@
 """What a data set is to the rest of the package: a length, and item i."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -44,6 +45,16 @@ class Skipped(NamedTuple):
 
     name: str
     reason: str
+
+
+def warn_of_skipped(skipped: Sequence[Skipped], where: str = "") -> None:
+    """Says on stderr how many files were skipped, and the first; `where` tells where all are."""
+    if skipped:
+        name, reason = skipped[0]
+        print(
+            f"warning: skipped {len(skipped)} files{where}, such as {name}: {reason}",
+            file=sys.stderr,
+        )
 
 
 @dataclass(frozen=True)
