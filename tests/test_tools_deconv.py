@@ -69,11 +69,11 @@ def deconv(main, capsys, monkeypatch, tmp_path: Path):
     """Runs the tool in this process, in another folder, and reads what it wrote."""
     monkeypatch.chdir(tmp_path)
 
-    def run(layer: str, *args: object) -> Output:
+    def run(layer: str, *args: object, warning: str = "") -> Output:
         options = ["--layer", layer, "--out", "out", *map(str, args)]
         cli.run(main, options)
         out, err = capsys.readouterr()
-        assert err == ""
+        assert err == warning
         output = Output.of(tmp_path / "out", layer)
         assert out == (
             f"wrote {layer}.png, .json and .npz and filters.png to out: "
@@ -289,7 +289,11 @@ def test_files_and_folders(deconv, net_file: Path, picture_folder: Path, tmp_pat
     shutil.copy(picture_folder / "green" / "02.png", folder / "not.txt")
     (folder / "damaged.png").write_bytes(first.read_bytes()[:300])
     single = picture_folder / "green" / "03.png"
-    output = deconv("conv4", "--ckpt", net_file, "--images", single, folder, "--maps", 100)
+    warning = (
+        "warning: skipped 1 files, such as damaged.png: damaged PNG file: image file is truncated\n"
+    )
+    options = ("--ckpt", net_file, "--images", single, folder, "--maps", 100)
+    output = deconv("conv4", *options, warning=warning)
     assert_agree(output, "conv4")
     assert output.numbers["images"] == [str(single), str(folder)]
     assert [skip["name"] for skip in output.numbers["skipped"]] == ["damaged.png"]

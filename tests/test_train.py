@@ -79,7 +79,16 @@ def test_a_run_writes_its_record(finished: Finished):
         assert line["images_per_second"] > 0
     for line in train_lines:
         assert set(line) == {
-            *("step", "epoch", "split", "loss", "top1", "learning_rate", "images_per_second")
+            *(
+                "step",
+                "epoch",
+                "split",
+                "loss",
+                "top1",
+                "top5",
+                "learning_rate",
+                "images_per_second",
+            )
         }
         assert (line["top1"] * BATCH) % 1 == 0
     for line in val_lines:
@@ -473,7 +482,7 @@ def test_unreadable_pictures_are_listed(zfnet: Zfnet, picture_folder: Path, tmp_
     assert [line.split(": ")[0] for line in listed] == ["green/notes.txt", "red/aé <b>.png"]
     assert all(line.split(": ", 1)[1] for line in listed)
     assert result.stderr == (
-        f"warning: skipped 2 of the data set's files (all in {run / 'skipped.txt'}), the first "
+        f"warning: skipped 2 files of the data set (all in {run / 'skipped.txt'}), such as "
         f"{listed[0]}\n"
     )
     assert [line["split"] for line in lines_of(run)] == ["train", "val"]
