@@ -2,7 +2,7 @@
 
     python -m zfnet_jax.train --config configs/folder.py --data.source folder:PATH
 
-The recipe is that of configs/caltech101.py, at which two CPU cores see about 100 pictures a second.
+The recipe is that of configs/caltech101.py.
 """
 
 from zfnet_jax.architecture import ZFNET_128
