@@ -6,6 +6,9 @@ The same net with the same weights on the same float images, without dropout; th
 compared first. PyTorch runs in inference mode, eager and compiled, in both memory layouts, each
 given images in its own; the fastest counts.
 
+Each has a process of its own, set up as its users have it: ours keeps freed memory, as every
+command of this package does.
+
 Prints the machine, a table (milliseconds a batch, images a second), and last the ratio of medians:
 above 1, this package is faster.
 """
@@ -16,13 +19,16 @@ import jax
 import numpy as np
 import torch
 from jax import Array
-from pytorch import LAYOUTS, compiled, expect_same, images_of, network, use_threads
-from timing import describe_machine, interleave, print_ratio, print_table
-from torch import Tensor, nn
+from pytorch import compiled, expect_same, images_of, in_all_ways, network, use_threads
+from timing import alone, describe_machine, interleave, print_ratio, print_table
+from torch import Tensor
 
 from zfnet_jax import architecture, cli, parallel
+from zfnet_jax.architecture import Architecture
 from zfnet_jax.data.scan import processors
+from zfnet_jax.memory import keep_freed_memory
 from zfnet_jax.model import ZFNet
+from zfnet_jax.trace import Params
 
 OURS = "zfnet_jax"
 
@@ -44,39 +50,48 @@ def run(name: str, batch_size: int, rounds: int) -> float:
     """Prints the comparison; returns the ratio of speeds, above 1 where this package is faster."""
     arch = architecture.get(name)
     print(describe_machine(["jax", "torch"]))
-    use_threads(processors())
     size = arch.input_size
     images = np.random.default_rng(0).normal(0, 60, (batch_size, size, size, 3)).astype(np.float32)
-    model = ZFNet(arch, 1000)
-    variables = jax.jit(model.init)(jax.random.key(0), images[:1])
-    logits = parallel.jit(lambda variables, images: model.apply(variables, images)[0])
-    on_device = jax.device_put(images)
-
-    def ours() -> Array:
-        return jax.block_until_ready(logits(variables, on_device))
-
-    calls: dict[str, Callable[[], object]] = {OURS: ours}
-    for layout, memory in LAYOUTS.items():
-        net = network(arch, variables["params"]).eval()
-        net = net.to(memory_format=memory)  # pyright: ignore[reportCallIssue]
-        given = images_of(images).contiguous(memory_format=memory)
-        with torch.inference_mode():
-            expect_same(ours(), net(given))
-            faster = compiled(net, given)
-        calls[f"PyTorch eager, {layout}"] = _inference(net, given)
-        if faster:
-            calls[f"PyTorch compiled, {layout}"] = _inference(faster, given)
+    variables = jax.jit(ZFNet(arch, 1000).init)(jax.random.key(0), images[:1])
+    params = jax.tree.map(np.asarray, variables["params"])
+    with torch.inference_mode():
+        logits = network(arch, params).eval()(images_of(images))
+    expect_same(_our_forward(arch, params, images)(), logits)
+    ours = alone(_our_forward, arch, params, images)
+    assert ours
+    calls = {OURS: ours, **in_all_ways(_torch_forward, arch, params, images)}
     seconds = interleave(calls, rounds)
     print_table(seconds, batch_size)
     return print_ratio(seconds, OURS)
 
 
-def _inference(net: nn.Module | Callable[..., Tensor], images: Tensor) -> Callable[[], Tensor]:
+def _our_forward(arch: Architecture, params: Params, images: np.ndarray) -> Callable[[], Array]:
+    keep_freed_memory()
+    model = ZFNet(arch, 1000)
+    logits = parallel.jit(lambda params, images: model.apply({"params": params}, images)[0])
+    given = jax.device_put((params, images))
+    return lambda: jax.block_until_ready(logits(*given))
+
+
+def _torch_forward(
+    memory: torch.memory_format,
+    compile_it: bool,
+    arch: Architecture,
+    params: Params,
+    images: np.ndarray,
+) -> Callable[[], Tensor] | None:
+    use_threads(processors())
+    net = network(arch, params).eval()
+    net = net.to(memory_format=memory)  # pyright: ignore[reportCallIssue]
+    given = images_of(images).contiguous(memory_format=memory)
+    with torch.inference_mode():
+        forward = compiled(net, given) if compile_it else net
+
     @torch.inference_mode()
     def call() -> Tensor:
-        return net(images)
+        return forward(given)
 
-    return call
+    return call if forward else None
 
 
 if __name__ == "__main__":

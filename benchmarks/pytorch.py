@@ -2,10 +2,12 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 import torch
+from timing import alone
 from torch import Tensor, nn
 
 from zfnet_jax.architecture import (
@@ -24,6 +26,29 @@ LAYOUTS = {"NCHW": torch.contiguous_format, "channels last": torch.channels_last
 
 TOLERANCE = 1e-4
 """How far logits may differ, relative to the largest, for two nets to count as the same."""
+
+
+def in_all_ways(
+    make: Callable[..., Callable[[], object] | None], *args: Any
+) -> dict[str, Callable[[], None]]:
+    """Eager and compiled, in both layouts, each in a process of its own.
+
+    Args:
+      make: called with a layout's memory format, whether to compile, and the arguments; gives what
+        to time, or None where it cannot be compiled.
+      *args: of `make`.
+
+    Returns:
+      What to time, by name.
+    """
+    calls = {
+        f"PyTorch {'compiled' if compile_it else 'eager'}, {layout}": alone(
+            make, memory, compile_it, *args
+        )
+        for layout, memory in LAYOUTS.items()
+        for compile_it in (False, True)
+    }
+    return {name: call for name, call in calls.items() if call}
 
 
 def use_threads(count: int) -> None:

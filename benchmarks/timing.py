@@ -1,12 +1,16 @@
-"""Timing of several ways to do one thing, side by side in one process."""
+"""Timing of several ways to do one thing, in turns."""
 
+import contextlib
 import itertools
+import multiprocessing
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from zfnet_jax.data.scan import processors
 
@@ -41,6 +45,45 @@ def interleave(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
             if turn:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def alone(
+    make: Callable[..., Callable[[], object] | None], *args: Any
+) -> Callable[[], None] | None:
+    """Something to time in a process of its own, where no other library's threads or heap are.
+
+    Args:
+      make: called there with the arguments; gives what to time, or None where that cannot be done.
+      *args: of `make`; they travel, as `make` does, by pickle.
+
+    Returns:
+      A function that has it called once there and waits; None where `make` gave None.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    # A daemon, so that it ends with this process.
+    spawn.Process(target=_serve, args=(there, make, args), daemon=True).start()
+    there.close()  # the other end is the child's alone, whose death then ends the wait here
+    if not here.recv():
+        return None
+
+    def call() -> None:
+        here.send(None)
+        here.recv()
+
+    return call
+
+
+def _serve(
+    pipe: Connection, make: Callable[..., Callable[[], object] | None], args: tuple[Any, ...]
+) -> None:
+    call = make(*args)
+    pipe.send(call is not None)
+    with contextlib.suppress(EOFError):  # the other end is gone: no more is asked
+        while call:
+            pipe.recv()
+            call()
+            pipe.send(None)
 
 
 def print_table(seconds: Mapping[str, Sequence[float]], images: int) -> None:

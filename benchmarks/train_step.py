@@ -1,11 +1,14 @@
 """One training step on a CPU against PyTorch.
 
     python benchmarks/train_step.py [--architecture zfnet] [--batch-size 32] [--rounds 7]
+                                    [--same-heap]
 
 Both start from uint8 frames in memory and do the whole step: subtract the mean, crop and flip each
 frame at random, forward with dropout, cross-entropy, backward, SGD with momentum, weight decay on
 the weights, filter cap. The nets are the same, which is checked on their logits first. PyTorch runs
-eager and compiled, in both memory layouts, with its fused SGD; the fastest counts.
+eager and compiled, in both memory layouts, with its fused SGD; the fastest counts. Each has a
+process of its own, set up as its users have it: ours keeps freed memory, as every command of this
+package does; with `--same-heap` PyTorch's do as well.
 
 Prints the machine, a table (milliseconds a step, images a second), and last the ratio of medians:
 above 1, this package is faster.
@@ -16,8 +19,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 import torch
-from pytorch import LAYOUTS, compiled, expect_same, images_of, network, use_threads
-from timing import describe_machine, interleave, print_ratio, print_table
+from pytorch import compiled, expect_same, images_of, in_all_ways, network, use_threads
+from timing import alone, describe_machine, interleave, print_ratio, print_table
 from torch import Tensor, nn
 
 from zfnet_jax import architecture, cli, parallel
@@ -25,6 +28,7 @@ from zfnet_jax.architecture import Architecture
 from zfnet_jax.config import OptimizerConfig
 from zfnet_jax.data.pipeline import Batch
 from zfnet_jax.data.scan import processors
+from zfnet_jax.memory import keep_freed_memory
 from zfnet_jax.model import ZFNet
 from zfnet_jax.step import benchmark_step
 
@@ -32,7 +36,9 @@ OURS = "zfnet_jax"
 MEAN = 127.5
 
 
-def main(architecture: str = "zfnet", batch_size: int = 32, rounds: int = 7) -> None:
+def main(
+    architecture: str = "zfnet", batch_size: int = 32, rounds: int = 7, same_heap: bool = False
+) -> None:
     """Time one training step of this package and of PyTorch.
 
     Example: python benchmarks/train_step.py --batch-size 32
@@ -41,33 +47,36 @@ def main(architecture: str = "zfnet", batch_size: int = 32, rounds: int = 7) -> 
       architecture: a net's name, "zfnet@128" for another input size.
       batch_size: images a step.
       rounds: how often each is timed.
+      same_heap: whether PyTorch's processes keep freed memory too.
     """
-    run(architecture, batch_size, rounds)
+    run(architecture, batch_size, rounds, same_heap)
 
 
-def run(name: str, batch_size: int, rounds: int) -> float:
+def run(name: str, batch_size: int, rounds: int, same_heap: bool) -> float:
     """Prints the comparison; returns the ratio of speeds, above 1 where this package is faster."""
     arch = architecture.get(name)
     print(describe_machine(["jax", "torch"]))
-    use_threads(processors())
-    step, state, batch = benchmark_step(arch, batch_size)
-    params, host = jax.tree.map(np.array, (state.params, batch))  # copies: the state is donated
+    _, state, batch = benchmark_step(arch, batch_size)
+    params, host = jax.tree.map(np.asarray, (state.params, batch))
     _check(arch, params, host)
+    calls = in_all_ways(_torch_step, arch, params, host, same_heap)
+    ours = alone(_our_step, arch, batch_size)
+    assert ours
+    seconds = interleave({OURS: ours, **calls}, rounds)
+    print_table(seconds, batch_size)
+    return print_ratio(seconds, OURS)
 
-    def ours() -> None:
+
+def _our_step(arch: Architecture, batch_size: int) -> Callable[[], object]:
+    keep_freed_memory()
+    step, state, batch = benchmark_step(arch, batch_size)
+
+    def call() -> None:
         nonlocal state
         state, metrics = step(state, batch)
         jax.block_until_ready((state, metrics))
 
-    calls: dict[str, Callable[[], object]] = {OURS: ours}
-    for layout, memory in LAYOUTS.items():
-        for compile_it in (False, True):
-            theirs = _torch_step(arch, params, host, memory, compile_it)
-            if theirs:
-                calls[f"PyTorch {'compiled' if compile_it else 'eager'}, {layout}"] = theirs
-    seconds = interleave(calls, rounds)
-    print_table(seconds, batch_size)
-    return print_ratio(seconds, OURS)
+    return call
 
 
 def _check(arch: Architecture, params: dict, batch: Batch) -> None:
@@ -79,9 +88,17 @@ def _check(arch: Architecture, params: dict, batch: Batch) -> None:
 
 
 def _torch_step(
-    arch: Architecture, params: dict, batch: Batch, memory: torch.memory_format, compile_it: bool
+    memory: torch.memory_format,
+    compile_it: bool,
+    arch: Architecture,
+    params: dict,
+    batch: Batch,
+    same_heap: bool,
 ) -> Callable[[], object] | None:
-    """The same step in PyTorch, on its own copy of the weights; None if it cannot be compiled."""
+    """The same step in PyTorch; None if it cannot be compiled."""
+    if same_heap:
+        keep_freed_memory()
+    use_threads(processors())
     config = OptimizerConfig()
     net = network(arch, params).to(memory_format=memory)  # pyright: ignore[reportCallIssue]
     weights = [weight for weight in net.parameters() if weight.ndim > 1]

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import tyro
 
+from zfnet_jax.memory import keep_freed_memory
+
 T = TypeVar("T")
 
 
@@ -29,6 +31,7 @@ def run(main: Callable[..., object], args: Sequence[str] | None = None) -> None:
     def bind(*positional: Any, **named: Any) -> Callable[[], object]:
         return functools.partial(main, *positional, **named)
 
+    keep_freed_memory()
     with one_line_errors():
         parse(bind, args)()
 

@@ -73,12 +73,17 @@ def conv_transpose(y: Array, kernel: Array, *, stride: int = 1, pads: Pads = NO_
     x = lax.conv_general_dilated(
         y, phases, (1, 1), full, dimension_numbers=_LAYOUT, precision=_PRECISION
     )
-    high, wide = rows + taps - 1, cols + taps - 1
-    x = x.reshape(count, high, wide, stride, stride, inputs)
-    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(count, high * stride, wide * stride, inputs)
+    x = x.reshape(count, rows + taps - 1, cols + taps - 1, stride, stride, inputs)
+    return _interleave(x, (rows, cols), size, stride, pads)
+
+
+def _interleave(x: Array, windows: tuple[int, int], size: int, stride: int, pads: Pads) -> Array:
+    """Lays the phases, (N, high, wide, stride, stride, C), out as one map and cuts the pads off."""
+    count, high, wide, _, _, maps = x.shape
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(count, high * stride, wide * stride, maps)
     crop = [
         (-before, (n - 1) * stride + size - after - length, 0)
-        for (before, after), n, length in zip(pads, (rows, cols), x.shape[1:3], strict=True)
+        for (before, after), n, length in zip(pads, windows, x.shape[1:3], strict=True)
     ]
     return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *crop, (0, 0, 0)))
 
@@ -180,22 +185,27 @@ def max_unpool(
 
     if y.size:
         y, switches = _kept(y, switches, size)
+    taps = -(-size // stride)
 
-    def spread(values: Array, index: int) -> Array:
-        places = [
-            (place - before, size - 1 - place - after, stride - 1)
-            for place, (before, after) in zip(divmod(index, size), pads, strict=True)
-        ]
-        return lax.pad(values, jnp.zeros((), values.dtype), ((0, 0, 0), *places, (0, 0, 0)))
+    def phase(row: int, col: int) -> Array:
+        """The pixels at these places within a stride, of every window that reaches them."""
+        shape = (y.shape[0], y.shape[1] + taps - 1, y.shape[2] + taps - 1, y.shape[3])
+        x = jnp.zeros(shape, y.dtype)
+        # Downwards: of two windows that share a pixel the later one sees it at the smaller index.
+        for down in reversed(range(row, size, stride)):
+            for right in reversed(range(col, size, stride)):
+                places = [(n // stride, taps - 1 - n // stride, 0) for n in (down, right)]
+                chosen = switches == down * size + right
+                part = _shifted(jnp.where(chosen, y, 0), places)
+                x = x + part if overlap == "add" else jnp.where(_shifted(chosen, places), part, x)
+        return x
 
-    # Downwards: of two windows that share a pixel the later one sees it at the smaller index.
-    first, *others = reversed(range(size * size))
-    x = spread(jnp.where(switches == first, y, 0), first)
-    for index in others:
-        chosen = switches == index
-        part = spread(jnp.where(chosen, y, 0), index)
-        x = x + part if overlap == "add" else jnp.where(spread(chosen, index), part, x)
-    return x
+    phases = [jnp.stack([phase(row, col) for col in range(stride)], 3) for row in range(stride)]
+    return _interleave(jnp.stack(phases, 3), y.shape[1:3], size, stride, pads)
+
+
+def _shifted(x: Array, places: list[tuple[int, int, int]]) -> Array:
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *places, (0, 0, 0)))
 
 
 def _kept(y: Array, switches: Array, size: int) -> tuple[Array, Array]:

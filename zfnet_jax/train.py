@@ -35,6 +35,7 @@ from zfnet_jax.data.preprocessing import (
 )
 from zfnet_jax.evaluate import evaluate, predictor
 from zfnet_jax.files import output_folder
+from zfnet_jax.memory import keep_freed_memory
 from zfnet_jax.metrics import Meter, MetricsLog
 from zfnet_jax.model import ZFNet
 from zfnet_jax.net import Net
@@ -252,6 +253,7 @@ def _epoch_line(
 
 def main(args: Sequence[str] | None = None) -> None:
     """The command line: `python -m zfnet_jax.train`."""
+    keep_freed_memory()
     with cli.one_line_errors():
         command, config = _parse(args)
         parallel.start(command.coordinator, command.processes, command.process)
