@@ -37,7 +37,15 @@ CUSTOM = TrainConfig(
         warmup_steps=4,
         first_layer_rate=0.01,
     ),
-    train=LoopConfig(epochs=1, max_steps=2, batch_size=8, checkpoint_steps=3, keep=4, log_steps=5),
+    train=LoopConfig(
+        epochs=1,
+        max_steps=2,
+        batch_size=8,
+        checkpoint_steps=3,
+        keep=4,
+        snapshot_epochs=(3,),
+        log_steps=5,
+    ),
 )
 
 
@@ -121,6 +129,9 @@ def test_json_that_is_no_configuration_is_refused(data, message):
         (LoopConfig, "batch_size", 0, "1 or more"),
         (LoopConfig, "checkpoint_steps", -1, "0 or more"),
         (LoopConfig, "keep", 0, "1 or more"),
+        (LoopConfig, "snapshot_epochs", 5, "a tuple of int"),
+        (LoopConfig, "snapshot_epochs", (1, 2.5), "a tuple of int"),
+        (LoopConfig, "snapshot_epochs", (0, 1), "numbers from 1 on"),
         (LoopConfig, "log_steps", 0, "1 or more"),
     ],
 )

@@ -6,6 +6,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from commands import (
@@ -26,7 +27,7 @@ from commands import (
 )
 from PIL import Image
 
-from zfnet_jax import checkpoint, train
+from zfnet_jax import checkpoint, run_folder, train
 from zfnet_jax import config as configs
 from zfnet_jax.architecture import Conv
 from zfnet_jax.data import open_splits
@@ -144,6 +145,16 @@ def test_pictures_of_a_run(finished: Finished):
     assert filters.max() == 255
 
 
+def test_the_nets_of_some_epochs_stay_for_good(finished: Finished):
+    kept = run_folder.snapshots(finished.run)
+    assert list(kept) == [1, 2, 5, EPOCHS]  # those of Fig 4, and the last
+    for epoch, file in kept.items():
+        step = finished.run / checkpoint.FOLDER / str(epoch * EPOCH_STEPS)
+        net, expected = checkpoint.load(file), checkpoint.load(step)
+        assert net.step == expected.step
+        jax.tree.map(np.testing.assert_array_equal, net.params, expected.params)
+
+
 def test_config_json_is_the_configuration(finished: Finished, zfnet: Zfnet):
     stored = configs.from_json(json.loads((finished.run / "config.json").read_text()))
     expected = configs.load(zfnet.config)
@@ -217,6 +228,11 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(
     assert without_speed(run) == without_speed(finished.run)
     assert temporary() == []
     assert steps() == sorted({20, 21, 24, best_step(finished.run)})
+    kept, expected = (run_folder.snapshots(each) for each in (run, finished.run))
+    assert list(kept) == list(expected)
+    for one, other in zip(kept.values(), expected.values(), strict=True):
+        nets = checkpoint.load(one).params, checkpoint.load(other).params
+        jax.tree.map(np.testing.assert_array_equal, *nets)
 
 
 def best_step(run: Path) -> int:
@@ -307,15 +323,19 @@ def test_all_checkpoints_damaged(capsys, zfnet: Zfnet, copied: Path):
 
 
 @pytest.mark.slow
-def test_full_disk(zfnet: Zfnet, copied: Path):
+@pytest.mark.parametrize(
+    ("last_step", "named"),
+    [(23, f"checkpoint {{}}/{checkpoint.FOLDER}/23: not written, "), (STEPS, "{}/snapshots/epoch")],
+)
+def test_full_disk(zfnet: Zfnet, copied: Path, last_step, named):
     keep_steps(copied, 20, 21)
     before = bits_of(copied)
     largest = max(path.stat().st_size for path in copied.rglob("*") if "checkpoints" in path.parts)
     text = max((copied / name).stat().st_size for name in ("metrics.jsonl", "config.json"))
     assert text + 500 < largest // 2  # so that only checkpoints are too large
-    result = zfnet.train_on_full_disk(copied, largest // 2)
-    said = one_line(result)
-    assert said.startswith(f"error: checkpoint {copied / checkpoint.FOLDER / '24'}: not written, ")
+    options = ("--train.checkpoint-steps", 0, "--train.max-steps", last_step)
+    said = one_line(zfnet.train_on_full_disk(copied, largest // 2, *options))
+    assert said.startswith(f"error: {named.format(copied)}")
     assert "File too large" in said
     assert checkpoint.steps(copied) == [20, 21]
     assert bits_of(copied) == before

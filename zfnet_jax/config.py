@@ -33,6 +33,10 @@ class _Checked:
             hint = hints[each.name]
             if get_origin(hint) is Literal:
                 fits, form = value in get_args(hint), f"one of {', '.join(get_args(hint))}"
+            elif get_origin(hint) is tuple:
+                kind = get_args(hint)[0]
+                fits = isinstance(value, tuple) and all(type(part) is kind for part in value)
+                form = f"a tuple of {kind.__name__}"
             else:
                 # An integer is a number too, True is not.
                 kinds = (float, int) if hint is float else (hint,)
@@ -88,7 +92,7 @@ class OptimizerConfig(_Checked):
       factor: what a plateau multiplies the rate by, between 0 and 1 (ours; AlexNet's 0.1).
       patience: epochs without a better validation error before that (ours).
       warmup_steps: steps over which the rate rises from zero (ours).
-      first_layer_rate: what the first kernel's steps are multiplied by, above 0 (ours).
+      first_layer_rate: what the first kernel's gradient is multiplied by, above 0 (ours).
     """
 
     learning_rate: float = _limited(0.01, lambda value: 0 < value < math.inf, "a number above 0")
@@ -112,6 +116,8 @@ class LoopConfig(_Checked):
       batch_size: images a step, over all devices; the paper's is 128.
       checkpoint_steps: steps between checkpoints inside an epoch; 0 for one per epoch.
       keep: how many of the newest checkpoints stay.
+      snapshot_epochs: the epochs after which, and after the last, the net is kept for good, in
+        snapshots/; the default's are those of Fig 4.
       log_steps: steps between two training lines of metrics.jsonl.
     """
 
@@ -120,6 +126,9 @@ class LoopConfig(_Checked):
     batch_size: int = _at_least(1, default=128)
     checkpoint_steps: int = _at_least(0, default=0)
     keep: int = _at_least(1, default=2)
+    snapshot_epochs: tuple[int, ...] = _limited(
+        (1, 2, 5, 10, 20, 30, 40, 64), lambda value: min(value, default=1) >= 1, "numbers from 1 on"
+    )
     log_steps: int = _at_least(1, default=10)
 
 
@@ -191,7 +200,8 @@ def _build(kind: type[_T], values: dict[str, Any]) -> _T:
     for key in values:
         if key not in known:
             raise ValueError(f"config key {key!r}: expected one of {', '.join(known)}")
-    return kind(**values)
+    # JSON has lists where a configuration has tuples.
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def load(path: Path) -> TrainConfig:

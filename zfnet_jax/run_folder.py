@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and what it says of its data."""
+"""The folder of a run: whose it is, what it says of its data, and the nets it keeps for good."""
 
 import dataclasses
 import hashlib
@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+
 from zfnet_jax import config as configs
+from zfnet_jax import weights
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.data import Skipped, Splits
 from zfnet_jax.data.source import warn_of_skipped
 from zfnet_jax.files import read_json, write_text
+from zfnet_jax.net import Net
 
 CONFIG, DATA = "config.json", "data.json"
 SKIPPED = "skipped.txt"
+SNAPSHOTS = "snapshots"
 
 # What may differ when a run goes on: how long and how fast, never what it computes.
 _FREE = {
@@ -22,6 +27,7 @@ _FREE = {
     "train.max_steps",
     "train.checkpoint_steps",
     "train.keep",
+    "train.snapshot_epochs",
     "train.log_steps",
     "data.threads",
     "data.cache_gib",
@@ -76,6 +82,18 @@ def report_skipped(run: Path, skipped: Sequence[Skipped]) -> None:
         lines = [f"{each.name}: {each.reason}\n" for each in skipped]
         write_text(run / SKIPPED, "".join(lines))
         warn_of_skipped(skipped, f" of the data set (all in {run / SKIPPED})")
+
+
+def keep_snapshot(run: Path, net: Net, epoch: int) -> None:
+    """Keeps the net of the end of an epoch, apart from the checkpoints that come and go."""
+    (run / SNAPSHOTS).mkdir(exist_ok=True)
+    weights.write(net, run / SNAPSHOTS / f"epoch_{epoch:04}{weights.SUFFIX}", jnp.float32)
+
+
+def snapshots(run: Path) -> dict[int, Path]:
+    """The nets that a run has kept, by their epoch, ascending; each is a `--ckpt` of its own."""
+    files = sorted((run / SNAPSHOTS).glob(f"epoch_*{weights.SUFFIX}"))
+    return {int(file.stem.removeprefix("epoch_")): file for file in files}
 
 
 def _identity(splits: Splits) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from zfnet_jax.metrics import Meter, MetricsLog
 from zfnet_jax.model import ZFNet
 from zfnet_jax.net import Net
 from zfnet_jax.report import pictures, plots
-from zfnet_jax.run_folder import claim, report_skipped
+from zfnet_jax.run_folder import claim, keep_snapshot, report_skipped
 from zfnet_jax.step import (
     TrainState,
     benchmark_step,
@@ -184,6 +184,10 @@ def fit(config: TrainConfig, run: Path) -> int | None:
         def save(validated: dict[str, float] | None = None) -> int:
             meter.flush()
             net = Net(config, state.params, preprocessing, class_names, step)
+            epoch, rest = divmod(step, epoch_steps)
+            kept = epoch in config.train.snapshot_epochs or step == last_step
+            if validated and not rest and kept and parallel.is_first_process():
+                keep_snapshot(run, net, epoch)
             checkpoints.save(Progress(net, jax.tree.leaves(state.opt_state)), validated)
             meter.restart_clock()
             return step
