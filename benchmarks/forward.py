@@ -86,12 +86,14 @@ def _torch_forward(
     given = images_of(images).contiguous(memory_format=memory)
     with torch.inference_mode():
         forward = compiled(net, given) if compile_it else net
+    if forward is None:
+        return None
 
     @torch.inference_mode()
     def call() -> Tensor:
         return forward(given)
 
-    return call if forward else None
+    return call
 
 
 if __name__ == "__main__":
