@@ -17,11 +17,11 @@ from zfnet_jax.data import open_splits
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.deconvnet import Units
-from zfnet_jax.feature_maps import OUTSIDE
 from zfnet_jax.mining import NOWHERE
 from zfnet_jax.model import ZFNet, forward
 from zfnet_jax.net import Net
 from zfnet_jax.report import panels, pictures
+from zfnet_jax.strongest import OUTSIDE
 
 pytest_plugins = ["tiny_runs"]
 

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from zfnet_jax import checkpoint, cli, deconvnet
+from zfnet_jax import checkpoint, cli, deconvnet, run_folder
 from zfnet_jax.architecture import Conv
-from zfnet_jax.data import Source, open_splits
-from zfnet_jax.data.pictures import open_pictures
+from zfnet_jax.data import Source, open_seen
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.data.source import warn_of_skipped
 from zfnet_jax.feature_maps import Panel, make_panel
@@ -55,11 +54,7 @@ def main(
     arch.index(layer)
     cli.expect("top", top, top >= 1, "1 or more")
     cli.expect("maps", maps, maps >= 1, "1 or more")
-    if images:
-        source, skipped = open_pictures(images)
-    else:
-        splits = open_splits(net.config.data, net.config.seed)
-        source, skipped = splits.val, splits.skipped
+    source, skipped = open_seen(images, net.config)
     warn_of_skipped(skipped)
     panel = make_panel(
         net,
@@ -112,15 +107,20 @@ def main(
 
 def _default_folder(ckpt: Path) -> Path:
     """In the run's folder, also for a step of it, which a later checkpoint may take away."""
-    if ckpt.is_file():
+    run = run_folder.run_of(ckpt)
+    if run is None:
         return Path("deconv") / ckpt.stem
-    step_of_a_run = ckpt.parent.name == checkpoint.FOLDER
-    return (ckpt.parent.parent / f"deconv-{ckpt.name}") if step_of_a_run else ckpt / "deconv"
+    return run / ("deconv" if run == ckpt else f"deconv-{ckpt.stem}")
 
 
 def _describe(panel: Panel, each: int, shown: np.ndarray, source: Source) -> dict[str, Any]:
     """One map as JSON data: its strongest units, an empty list where the map is dead."""
-    columns = zip(*(column[each] for column in panel.top), panel.boxes[each], shown, strict=True)
+    top = panel.top
+    columns = zip(
+        *(column[each] for column in (top.value, top.image, top.row, top.col, panel.boxes)),
+        shown,
+        strict=True,
+    )
     units = []
     for value, image, row, col, box, magnitude in columns:
         if np.isfinite(value):

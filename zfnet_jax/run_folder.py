@@ -96,6 +96,14 @@ def snapshots(run: Path) -> dict[int, Path]:
     return {int(file.stem.removeprefix("epoch_")): file for file in files}
 
 
+def run_of(ckpt: Path) -> Path | None:
+    """The folder of the run that a `--ckpt` is, or is a step or a snapshot of; None without one."""
+    for place in (ckpt, ckpt.parent.parent):
+        if (place / CONFIG).is_file():
+            return place
+    return None
+
+
 def _identity(splits: Splits) -> dict[str, Any]:
     """What a run's order of pictures depends on: how many, of which classes, by which names."""
     named = [list(getattr(source, "names", ())) for source in (splits.train, splits.val)]

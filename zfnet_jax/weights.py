@@ -1,7 +1,6 @@
 """A net in one .safetensors file: small, safe to open, and all that a tool needs."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from jax.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
 from safetensors.flax import save_file
 
+from zfnet_jax.files import whole_file
 from zfnet_jax.net import Net, as_bytes, assemble, describe, digest
 from zfnet_jax.trace import Params
 
@@ -39,14 +39,11 @@ def write(net: Net, path: Path, dtype: DTypeLike = jnp.bfloat16) -> None:
     description = describe(net)
     # One value, since the order of several in the header is random.
     header = {"net": description, "sha256": _digest(tensors, description)}
-    partial = path.with_name(path.name + ".partial")
     try:
-        save_file(tensors, partial, {_HEADER: json.dumps(header)})
-        os.replace(partial, path)
+        with whole_file(path) as partial:
+            save_file(tensors, partial, {_HEADER: json.dumps(header)})
     except SafetensorError as error:  # a missing folder or a full disk
         raise OSError(f"{path}: cannot be written ({error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Net:

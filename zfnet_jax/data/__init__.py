@@ -1,11 +1,15 @@
 """Data: sources of labelled pictures, their preprocessing, and the pipeline to batches."""
 
-from zfnet_jax.config import DataConfig
+from collections.abc import Sequence
+from pathlib import Path
+
+from zfnet_jax.config import DataConfig, TrainConfig
 from zfnet_jax.data.folder import open_folder
+from zfnet_jax.data.pictures import open_pictures
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.source import Example, Skipped, Source, Splits
 
-__all__ = ["Example", "Skipped", "Source", "Splits", "open_splits"]
+__all__ = ["Example", "Skipped", "Source", "Splits", "open_seen", "open_splits"]
 
 SHAPES_TRAIN, SHAPES_VAL = 4000, 1000
 """How many pictures of the embedded set one epoch sees, and how many it is validated on."""
@@ -49,3 +53,22 @@ def open_splits(config: DataConfig, seed: int = 0) -> Splits:
     raise ValueError(
         f"data source {config.source!r}: expected shapes, folder:PATH or tfds:NAME[@DIR]"
     )
+
+
+def open_seen(images: Sequence[Path], config: TrainConfig) -> tuple[Source, Sequence[Skipped]]:
+    """Opens the pictures that a net is to be looked at with.
+
+    Args:
+      images: files and folders; none stands for the net's own validation set.
+      config: the run that made the net.
+
+    Returns:
+      The pictures, and the files skipped.
+
+    Raises:
+      ValueError: they cannot be used.
+    """
+    if images:
+        return open_pictures(images)
+    splits = open_splits(config.data, config.seed)
+    return splits.val, splits.skipped

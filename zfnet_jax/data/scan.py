@@ -21,6 +21,7 @@ from tqdm import tqdm
 from zfnet_jax import __version__
 from zfnet_jax.data.decode import FORMATS, UnreadableImage, decode
 from zfnet_jax.data.source import Skipped
+from zfnet_jax.files import write_text
 
 _READER = f"zfnet_jax {__version__}, pillow {PIL.__version__}"
 _FRAME = 8  # Decoding for a tiny frame reads every byte and is the cheapest for JPEG.
@@ -139,11 +140,6 @@ def _read_cache(file: Path) -> dict[str, list]:
 
 def _write_cache(file: Path, known: dict[str, list]) -> None:
     """Replaces the cache in one step; without a writable place the next scan decodes again."""
-    new = file.with_suffix(f".{os.getpid()}")
-    try:
+    with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps({"reader": _READER, "files": known}), "utf-8")
-        new.replace(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink()
+        write_text(file, json.dumps({"reader": _READER, "files": known}))

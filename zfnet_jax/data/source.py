@@ -1,7 +1,8 @@
 """What a data set is to the rest of the package: a length, and item i."""
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -55,6 +56,30 @@ def warn_of_skipped(skipped: Sequence[Skipped], where: str = "") -> None:
             f"warning: skipped {len(skipped)} files{where}, such as {name}: {reason}",
             file=sys.stderr,
         )
+
+
+@contextlib.contextmanager
+def expect_all_there(source: Source) -> Iterator[None]:
+    """Counts the pictures that are gone, once one is that was there when its source was opened.
+
+    Raises:
+      ValueError: says how many, and names the first.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        gone = []
+        for item in range(len(source)):
+            try:
+                source[item]
+            except FileNotFoundError as missing:
+                gone.append(missing.filename)
+        if not gone:  # it was no picture
+            raise
+        raise ValueError(
+            f"{len(gone)} of {len(source)} pictures are gone since the data set was opened, such "
+            f"as {gone[0]}; expected all of them"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The paper's Fig 2 as a picture: for each map its projections on grey beside the image patches."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -35,6 +35,38 @@ def scales(projections: np.ndarray, scale: Scale) -> np.ndarray:
     if scale == "map":
         return np.repeat([[symmetric_scale(rows, QUANTILE)] for rows in projections], top, axis=1)
     return np.array([[symmetric_scale(patch, QUANTILE) for patch in rows] for rows in projections])
+
+
+def signed_tiles(projections: np.ndarray) -> np.ndarray:
+    """Projections, (E, H, W, 3) float, as uint8 pixels, each at its own scale."""
+    return np.stack(
+        [signed_to_pixels(each, symmetric_scale(each, QUANTILE)) for each in projections]
+    )
+
+
+def filters_beside_patches(
+    kernel: np.ndarray, patches: np.ndarray, width: int = 1400
+) -> np.ndarray:
+    """The first layer of Zeiler & Fergus 2014, Fig 2: its filters, and each one's patches.
+
+    Args:
+      kernel: (size, size, 3, M) float; filters that read RGB.
+      patches: (M, k, size, size, 3) uint8.
+      width: about how wide the picture is to be, in pixels.
+
+    Returns:
+      One picture, uint8: all filters, scaled jointly, and in the same grid all mosaics of patches.
+    """
+    filters = np.moveaxis(kernel, -1, 0)
+    side = math.ceil(math.sqrt(patches.shape[1]))
+    columns = math.ceil(math.sqrt(len(filters)))
+    factor = max(1, width // (2 * columns * (side * kernel.shape[0] + 1)))
+    shown = enlarge(signed_to_pixels(filters, symmetric_scale(filters)), side * factor)
+    mosaics = [enlarge(tile(each, side, gap=0), factor) for each in patches]
+    left, right = (tile(tiles, columns, gap=max(2, factor)) for tiles in (shown, mosaics))
+    space = np.full((left.shape[0], 2 * _MARGIN, 3), 255, np.uint8)
+    sheet = np.concatenate([left, space, right], axis=1)
+    return np.pad(sheet, ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)), constant_values=255)
 
 
 def panel_picture(
@@ -86,3 +118,39 @@ def _captioned(block: np.ndarray, caption: str) -> np.ndarray:
     font = ImageFont.load_default(13)
     ImageDraw.Draw(image).text((0, 1), caption, _INK, font)
     return np.concatenate([np.asarray(image), block])
+
+
+def evolution_picture(
+    strips: Mapping[str, np.ndarray], epochs: Sequence[int], *, tile_width: int = 84
+) -> np.ndarray:
+    """Zeiler & Fergus 2014, Fig 4: rows of maps, columns of epochs, a block for each layer.
+
+    Args:
+      strips: by layer, (M, E, H, W, 3) float, signed; each tile has its own scale.
+      epochs: E numbers, written above the columns.
+      tile_width: about how wide a tile is to be, in pixels.
+
+    Returns:
+      One picture, uint8; the layers from left to right.
+    """
+    blocks = []
+    for layer, strip in strips.items():
+        factor = max(1, round(tile_width / strip.shape[3]))
+        tiles = [enlarge(tile, factor) for row in strip for tile in signed_tiles(row)]
+        columns = [
+            _captioned(np.full((1, tiles[0].shape[1], 3), 255, np.uint8), str(epoch))
+            for epoch in epochs
+        ]
+        block = np.concatenate([tile(columns, len(epochs)), tile(tiles, len(epochs))])
+        blocks.append(_captioned(block, f"{layer}, after epoch"))
+    height = max(len(block) for block in blocks)
+    padded = [
+        np.pad(
+            block,
+            ((0, height - len(block) + _MARGIN), (0, 2 * _MARGIN), (0, 0)),
+            constant_values=255,
+        )
+        for block in blocks
+    ]
+    sheet = np.concatenate(padded, axis=1)
+    return np.pad(sheet, ((_MARGIN, 0), (_MARGIN, 0), (0, 0)), constant_values=255)

@@ -15,6 +15,8 @@ from PIL import Image
 GREY = 127.5
 """What zero looks like, 0..255."""
 
+_EXACT = 100 * 100 * 3  # values of a picture that is too small to lose any
+
 
 def symmetric_scale(patches: np.ndarray, quantile: float = 1.0) -> float:
     """The magnitude that is shown as black or white; 0 where all is zero.
@@ -87,5 +89,16 @@ def filter_sheet(kernel: np.ndarray, width: int = 700) -> np.ndarray:
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
-    """Writes a picture, (H, W, 3) uint8, in the format of the path's suffix."""
-    Image.fromarray(pixels).save(path)
+    """Writes a picture, (H, W, 3) uint8, in the format of the path's suffix.
+
+    A .webp of few pixels is exact; in a larger one nobody sees what is lost.
+    """
+    options = {"quality": 80, "lossless": pixels.size < _EXACT} if path.suffix == ".webp" else {}
+    Image.fromarray(pixels).save(path, **options)
+
+
+def save_small(path: Path, pixels: np.ndarray, width: int) -> None:
+    """Writes a picture, (H, W, 3) uint8, resized to a width in pixels if it is wider."""
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((width, picture.height))
+    save(path, np.asarray(picture))

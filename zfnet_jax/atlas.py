@@ -1,0 +1,357 @@
+"""The feature atlas: every map's strongest units as pictures, numbers and pages.
+
+Zeiler & Fergus 2014, Fig 2, all of it: for each map of the chosen layers its strongest units over a
+data set, projected, beside the patches that excite them.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zfnet_jax.analysis.evolution import Evolution
+from zfnet_jax.architecture import Architecture, ContrastNorm, Conv, Dense, Layer, MaxPool
+from zfnet_jax.array_file import ArrayFile
+from zfnet_jax.controls import Control
+from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.scan import processors
+from zfnet_jax.mining import EDGES, NOWHERE, Mined
+from zfnet_jax.net import Net
+from zfnet_jax.report import atlas as pages
+from zfnet_jax.report import panels, pictures
+from zfnet_jax.strongest import (
+    Chosen,
+    box_of,
+    choose,
+    cut_patches_to_files,
+    field_of,
+    project_units_to_files,
+)
+
+THUMBNAIL = 112
+"""The width of a whole picture's thumbnail in pixels."""
+
+# Maps and columns of Fig 2 from its second layer on; further layers are laid out as the last.
+_FIGURE = ((16, 4), (12, 4), (10, 2), (10, 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What an atlas is of.
+
+    Attributes:
+      title: what the pages call it.
+      net: the net.
+      frames: the pictures that it was mined on.
+      source: what they are, in words.
+      tables: by layer, what mining found.
+      evolution: by layer, its maps at several epochs; empty without snapshots.
+      facts: what else the index says, such as ("validation top-1", "64.1 %").
+      curves: a picture of the training curves, in the atlas's folder.
+    """
+
+    title: str
+    net: Net
+    frames: Frames
+    source: str
+    tables: Mapping[str, Mined]
+    evolution: Mapping[str, Evolution]
+    facts: Sequence[tuple[str, str]]
+    curves: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Shelf:
+    """What is known of one layer when its pictures are drawn."""
+
+    layer: str
+    chosen: Chosen
+    projections: ArrayFile
+    patches: ArrayFile
+    control: ArrayFile | None
+    evolution: Evolution | None
+
+
+def write_atlas(
+    subject: Subject,
+    folder: Path,
+    work: Path,
+    *,
+    control: Control | None = None,
+    seed: int = 0,
+    raw: bool = False,
+) -> int:
+    """Projects all units and writes the atlas.
+
+    Args:
+      subject: what of.
+      folder: where to; it exists and is empty but for the curves.
+      work: an existing folder for what is too large for memory and not part of the atlas.
+      control: which control to show beside each map.
+      seed: of the control, and of the maps of Fig 2.
+      raw: whether the projections stay, as raw/LAYER.npy of shape (maps, k, field, field, 3).
+
+    Returns:
+      How many maps are dead.
+    """
+    net, frames = subject.net, subject.frames
+    chosen = choose(net, subject.tables)
+    places = [folder / "raw" if raw else work / "projections", work / "patches", work / "control"]
+    for place in [*places, folder / "images"]:
+        place.mkdir()
+    projections = project_units_to_files(net, frames, chosen, places[0])
+    thumbnail = lambda number, picture: pictures.save_small(
+        folder / _thumbnail(number), picture, THUMBNAIL
+    )
+    patches = cut_patches_to_files(net, frames, chosen, places[1], thumbnail)
+    controls = (
+        project_units_to_files(net, frames, chosen, places[2], control=control, seed=seed)
+        if control
+        else {}
+    )
+    shelves = [
+        _Shelf(
+            layer,
+            chosen[layer],
+            projections[layer],
+            patches[layer],
+            controls.get(layer),
+            subject.evolution.get(layer),
+        )
+        for layer in subject.tables
+    ]
+    units = {shelf.layer: _units(subject, shelf, folder) for shelf in shelves}
+    figures = [_figure(net, shelf, folder, seed) for shelf in shelves if _is_conv(net, shelf.layer)]
+    atlas = _atlas(subject, units, figures, control)
+    _write_json(subject, units, control, folder)
+    pages.write_pages(atlas, folder)
+    return sum(layer.dead for layer in atlas.layers)
+
+
+def _units(subject: Subject, shelf: _Shelf, folder: Path) -> tuple[pages.Unit, ...]:
+    """Draws the pictures of a layer's maps; returns what the pages say of them."""
+    net, layer = subject.net, shelf.layer
+    place = folder / "units" / layer
+    place.mkdir(parents=True)
+    entries = _entries(subject, shelf)
+    names = net.class_names if layer == net.architecture.layers[-1].name else None
+    k = shelf.chosen.top.value.shape[1]
+    side = math.ceil(math.sqrt(k))
+
+    def draw(position: int) -> pages.Unit:
+        number, top = int(shelf.chosen.maps[position]), entries[position]
+
+        def save(kind: str, tiles: np.ndarray, columns: int) -> str:
+            path = f"units/{layer}/{number:03}-{kind}.webp"
+            pictures.save(folder / path, pictures.tile(tiles, columns, gap=0, fill=127))
+            return path
+
+        def mosaic(kind: str, file: ArrayFile | None) -> tuple[str | None, float]:
+            if file is None or not top:
+                return None, 0.0
+            tiles = file.read(position * k, len(top))
+            if tiles.dtype == np.uint8:
+                return save(kind, tiles, side), 0.0
+            scale = pictures.symmetric_scale(tiles, panels.QUANTILE)
+            return save(kind, pictures.signed_to_pixels(tiles, scale), side), scale
+
+        projections, scale = mosaic("projections", shelf.projections)
+        strip = None
+        if shelf.evolution:
+            tiles = shelf.evolution.strip(position)
+            strip = save("evolution", panels.signed_tiles(tiles), len(tiles))
+        return pages.Unit(
+            layer=layer,
+            map=number,
+            title=names[number] if names else None,
+            top=top,
+            histogram=tuple(subject.tables[layer].histogram[number].tolist()),
+            scale=scale,
+            projections=projections,
+            patches=mosaic("patches", shelf.patches)[0],
+            control=mosaic("control", shelf.control)[0],
+            evolution=strip,
+        )
+
+    with ThreadPoolExecutor(processors()) as threads:
+        return tuple(threads.map(draw, range(len(shelf.chosen.maps))))
+
+
+def _entries(subject: Subject, shelf: _Shelf) -> list[tuple[pages.Entry, ...]]:
+    """Each map's strongest images in words and numbers."""
+    arch, source = subject.net.architecture, subject.frames.source
+    top = shelf.chosen.top
+    names = {
+        int(image): source[int(image)].name for image in np.unique(top.image[top.image != NOWHERE])
+    }
+    rows = []
+    for value, image, row, col, label in zip(*top, strict=True):
+        count = int((image != NOWHERE).sum())
+        rows.append(
+            tuple(
+                pages.Entry(
+                    image=int(image[each]),
+                    name=names[int(image[each])],
+                    label=source.class_names[label[each]] if source.class_names else None,
+                    row=int(row[each]),
+                    col=int(col[each]),
+                    value=float(value[each]),
+                    box=box_of(arch, shelf.layer, int(row[each]), int(col[each])),
+                    thumbnail=_thumbnail(int(image[each])),
+                )
+                for each in range(count)
+            )
+        )
+    return rows
+
+
+def _figure(net: Net, shelf: _Shelf, folder: Path, seed: int) -> tuple[str, str]:
+    """Draws a layer's panel of Fig 2: its path and caption."""
+    convolutions = [each.name for each in net.architecture if isinstance(each, Conv)]
+    number = convolutions.index(shelf.layer)
+    k = shelf.chosen.top.value.shape[1]
+    path = f"fig2_layer{number + 1}.png"
+    read = lambda file, rows: np.stack([file.read(int(row) * k, k) for row in rows])
+    if number == 0:
+        kernel = np.asarray(net.params[shelf.layer]["kernel"])
+        everything = np.arange(len(shelf.chosen.maps))
+        sheet = panels.filters_beside_patches(kernel, read(shelf.patches, everything))
+        caption = f"{shelf.layer}: filters, and the patches that excite each most"
+    else:
+        count, columns = _FIGURE[min(number, len(_FIGURE)) - 1]
+        alive = np.flatnonzero(shelf.chosen.top.image[:, 0] != NOWHERE)
+        rows = np.sort(np.random.default_rng(seed).permutation(alive)[:count])
+        if not rows.size:
+            rows = np.arange(min(count, len(shelf.chosen.maps)))  # all are dead, and shown so
+        projections = read(shelf.projections, rows)
+        sheet = panels.panel_picture(
+            projections,
+            read(shelf.patches, rows),
+            panels.scales(projections, "map"),
+            [f"map {shelf.chosen.maps[row]}" for row in rows],
+            columns=columns,
+        )
+        caption = f"{shelf.layer}: {len(rows)} maps at random"
+    pictures.save(folder / path, sheet)
+    return path, caption
+
+
+def _atlas(
+    subject: Subject,
+    units: Mapping[str, tuple[pages.Unit, ...]],
+    figures: Sequence[tuple[str, str]],
+    control: Control | None,
+) -> pages.Atlas:
+    net, arch = subject.net, subject.net.architecture
+    shapes = arch.shapes(len(net.class_names))
+    wanted = next(iter(subject.tables.values())).top.value.shape[1]
+    epochs = next((each.epochs for each in subject.evolution.values()), ())
+    return pages.Atlas(
+        title=subject.title,
+        layers=tuple(
+            pages.Layer(
+                name=layer.name,
+                kind=_kind(layer),
+                shape=shapes[layer.name],
+                text=_text(layer, shapes[layer.name]),
+                field=field_of(arch, layer.name) if arch.is_spatial(layer.name) else None,
+                units=units.get(layer.name, ()),
+            )
+            for layer in arch
+        ),
+        input_size=arch.input_size,
+        side=math.ceil(math.sqrt(wanted)),
+        wanted=wanted,
+        images=len(subject.frames),
+        source=subject.source,
+        facts=tuple(subject.facts),
+        curves=subject.curves,
+        figures=tuple(figures),
+        edges=tuple(EDGES.tolist()),
+        epochs=epochs,
+        control=control,
+    )
+
+
+def _write_json(
+    subject: Subject,
+    units: Mapping[str, tuple[pages.Unit, ...]],
+    control: Control | None,
+    folder: Path,
+) -> None:
+    """atlas.json: all that the pages show, for programs."""
+    description: dict[str, Any] = {
+        "title": subject.title,
+        "step": subject.net.step,
+        "source": subject.source,
+        "images": len(subject.frames),
+        "control": control,
+        "edges": EDGES.tolist(),
+        "units": [
+            {
+                "layer": unit.layer,
+                "map": unit.map,
+                "title": unit.title,
+                "dead": not unit.top,
+                "scale": unit.scale,
+                "histogram": list(unit.histogram),
+                "top": [
+                    {
+                        "image": entry.image,
+                        "name": entry.name,
+                        "label": entry.label,
+                        "row": entry.row,
+                        "col": entry.col,
+                        "value": entry.value,
+                        "box": list(entry.box),
+                    }
+                    for entry in unit.top
+                ],
+            }
+            for layer in units.values()
+            for unit in layer
+        ],
+    }
+    (folder / "atlas.json").write_text(json.dumps(description) + "\n")
+
+
+def _thumbnail(image: int) -> str:
+    return f"images/{image:06}.webp"
+
+
+def _is_conv(net: Net, layer: str) -> bool:
+    return isinstance(net.architecture[layer], Conv)
+
+
+def _kind(layer: Layer) -> str:
+    match layer:
+        case Conv():
+            return "conv"
+        case MaxPool():
+            return "pool"
+        case ContrastNorm():
+            return "norm"
+        case Dense():
+            return "dense"
+
+
+def _text(layer: Layer, shape: Sequence[int]) -> str:
+    match layer:
+        case Conv():
+            return f"{layer.features} filters {layer.size}×{layer.size}, stride {layer.stride}"
+        case MaxPool():
+            return f"maxima of {layer.size}×{layer.size}, stride {layer.stride}"
+        case ContrastNorm():
+            return f"contrast across {layer.size} maps"
+        case Dense():
+            return f"{shape[-1]} units"
+
+
+def mined_by_default(arch: Architecture) -> tuple[str, ...]:
+    """The layers that an atlas shows unless it is told others: the convolutions and the classes."""
+    return (*(each.name for each in arch if isinstance(each, Conv)), arch.layers[-1].name)
