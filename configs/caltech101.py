@@ -7,8 +7,7 @@ it train.txt and test.txt with one CLASS/FILE a line. Without such lists,
 `--data.train-list None --data.val-list None` splits each class by the seed.
 
 Every class is drawn equally often, since the largest has 25 times as many
-pictures as the smallest and the measure is the mean of per-class accuracies. Weight decay is four
-times AlexNet's: over so short a run less leaves the noise of the start in the first filters.
+pictures as the smallest and the measure is the mean of per-class accuracies.
 """
 
 from zfnet_jax.architecture import ZFNET_128
@@ -28,11 +27,7 @@ def get_config() -> TrainConfig:
             balanced=True,
         ),
         optimizer=OptimizerConfig(
-            learning_rate=0.015,
-            weight_decay=2e-3,
-            schedule="cosine",
-            warmup_steps=200,
-            first_layer_rate=0.002,
+            learning_rate=0.015, schedule="cosine", warmup_steps=200, first_layer_rate=0.002
         ),
         train=LoopConfig(epochs=40, batch_size=32),
     )

@@ -92,7 +92,7 @@ class OptimizerConfig(_Checked):
       factor: what a plateau multiplies the rate by, between 0 and 1 (ours; AlexNet's 0.1).
       patience: epochs without a better validation error before that (ours).
       warmup_steps: steps over which the rate rises from zero (ours).
-      first_layer_rate: what the first kernel's gradient is multiplied by, above 0 (ours).
+      first_layer_rate: what the first kernel's steps are multiplied by, above 0 (ours).
     """
 
     learning_rate: float = _limited(0.01, lambda value: 0 < value < math.inf, "a number above 0")

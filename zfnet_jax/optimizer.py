@@ -56,9 +56,9 @@ def make_optimizer(
     convolutions = [layer.name for layer in arch if isinstance(layer, Conv)]
     first = scale_kernel(config.first_layer_rate, convolutions[0])
     return optax.chain(
-        first if config.first_layer_rate != 1 else optax.identity(),
         optax.add_decayed_weights(config.weight_decay, mask=_kernels),
         optax.trace(config.momentum),
+        first if config.first_layer_rate != 1 else optax.identity(),
         scale_by_rate(rate_schedule(config, total_steps)),
         cap_filters(config.filter_cap, convolutions) if config.filter_cap else optax.identity(),
     )
@@ -78,12 +78,11 @@ def rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
 
 
 def scale_kernel(factor: float, layer: str) -> optax.GradientTransformation:
-    """Multiplies one layer's kernel's gradient.
+    """Multiplies one layer's kernel's steps.
 
     Pixels spread 60 times wider than the activations of any other layer, so that the first kernel's
     gradients are 60 times larger while its weights are 60 times smaller: at one rate for all layers
-    either the first kernel is torn about or the others hardly move. Weight decay, which comes
-    after, is not scaled: it is what clears the filters of the noise that they began with.
+    either the first kernel is torn about or the others hardly move. Weight decay is scaled as well.
 
     Args:
       factor: above 0.
