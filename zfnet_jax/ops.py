@@ -8,10 +8,12 @@ the padded map to its last pixel, so that the way down knows the size it leads t
 "after" cuts pixels off that no window reads.
 """
 
+import itertools
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -47,10 +49,10 @@ def conv(x: Array, kernel: Array, *, stride: int = 1, pads: Pads = NO_PADS) -> A
 def conv_transpose(y: Array, kernel: Array, *, stride: int = 1, pads: Pads = NO_PADS) -> Array:
     """Filters maps with the flipped filters, inputs and outputs swapped: the adjoint of `conv`.
 
-    Zeiler & Fergus 2014, section 2.1, "Filtering". With a stride above one, output pixels that
-    are a stride apart see the same taps of the kernel; each such phase is one dense convolution
-    over y, and their interleaving is the result. That skips the zeros which a dilated input would
-    put between y's values, three of four for a stride of two.
+    Zeiler & Fergus 2014, section 2.1, "Filtering". Each pixel of y makes a patch of the input, and
+    patches add up where they overlap. All patches are one matrix product, without the zeros that a
+    convolution would need around y and, for a stride above one, between its values; then they are
+    added, along columns of the map first and along its rows last.
 
     Args:
       y: maps of the layer's output, (N, rows, cols, O) float.
@@ -61,26 +63,42 @@ def conv_transpose(y: Array, kernel: Array, *, stride: int = 1, pads: Pads = NO_
     Returns:
       Maps of the layer's input, (N, H, W, I).
     """
-    count, rows, cols, _ = y.shape
-    size, _, inputs, outputs = kernel.shape
-    taps = -(-size // stride)
-    fill = taps * stride - size
-    # (tap, phase) along both axes, the taps flipped since the kernel slides the other way.
-    phases = jnp.pad(kernel, ((0, fill), (0, fill), (0, 0), (0, 0)))
-    phases = phases.reshape(taps, stride, taps, stride, inputs, outputs)[::-1, :, ::-1]
-    phases = phases.transpose(0, 2, 5, 1, 3, 4).reshape(taps, taps, outputs, -1)
-    full = ((taps - 1, taps - 1), (taps - 1, taps - 1))
-    x = lax.conv_general_dilated(
-        y, phases, (1, 1), full, dimension_numbers=_LAYOUT, precision=_PRECISION
-    )
-    x = x.reshape(count, rows + taps - 1, cols + taps - 1, stride, stride, inputs)
-    return _interleave(x, (rows, cols), size, stride, pads)
+    count, rows, cols, outputs = y.shape
+    size, _, inputs, _ = kernel.shape
+    filters = kernel.transpose(3, 0, 1, 2).reshape(outputs, -1)
+    patches = jnp.dot(y, filters, precision=_PRECISION).reshape(count, rows, cols, size, -1)
+    strips = _overlap(jnp.moveaxis(patches, 3, 0), stride, axis=1)
+    strips = strips.reshape(*strips.shape[:3], size, inputs)
+    x = _overlap(jnp.moveaxis(strips, 3, 0), stride, axis=2)
+    return _cut(x, (rows, cols), size, stride, pads)
 
 
-def _interleave(x: Array, windows: tuple[int, int], size: int, stride: int, pads: Pads) -> Array:
-    """Lays the phases, (N, high, wide, stride, stride, C), out as one map and cuts the pads off."""
-    count, high, wide, _, _, maps = x.shape
-    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(count, high * stride, wide * stride, maps)
+def _overlap(parts: Array, stride: int, axis: int) -> Array:
+    """The sum of parts[0], parts[1], ..., each laid one place further along an axis of the result.
+
+    The parts' own values are a stride apart there. Places of one remainder (mod stride) get theirs
+    from the parts of that remainder: dense sums, then interleaved.
+    """
+    reach = _taps(len(parts), stride) - 1
+    before, (length, *after) = parts.shape[1 : axis + 1], parts.shape[axis + 1 :]
+    phases = []
+    for phase in range(stride):
+        total = jnp.zeros((*before, length + reach, *after), parts.dtype)
+        for places, part in enumerate(parts[phase::stride]):
+            edges = [(0, 0, 0)] * part.ndim
+            edges[axis] = (places, reach - places, 0)
+            total = total + lax.pad(part, jnp.zeros((), part.dtype), edges)
+        phases.append(total)
+    return jnp.stack(phases, axis + 1).reshape(*before, -1, *after)
+
+
+def _taps(size: int, stride: int) -> int:
+    """How many windows reach one pixel along one axis, at most."""
+    return -(-size // stride)
+
+
+def _cut(x: Array, windows: tuple[int, ...], size: int, stride: int, pads: Pads) -> Array:
+    """The maps that so many windows with these pads cover, from ones that begin at the first."""
     crop = [
         (-before, (n - 1) * stride + size - after - length, 0)
         for (before, after), n, length in zip(pads, windows, x.shape[1:3], strict=True)
@@ -183,36 +201,41 @@ def max_unpool(
     if overlap not in ("add", "overwrite"):
         raise ValueError(f"overlap {overlap!r}: expected 'add' or 'overwrite'")
 
+    count, rows, cols, maps = y.shape
+    taps = _taps(size, stride)
+    reach = taps - 1
+    edge = ((0, 0), (reach, reach), (reach, reach), (0, 0))
+    y = jnp.pad(y, edge)
+    switches = jnp.pad(switches.astype(jnp.int16), edge, constant_values=-1)
     if y.size:
         y, switches = _kept(y, switches, size)
-    taps = -(-size // stride)
+    high, wide = rows + reach, cols + reach
+    # Pixel (row * stride + i, col * stride + j) lies at [:, row, i, col, j]: in the map's order, so
+    # that its channels are read, chosen and written side by side.
+    x = jnp.zeros((count, high, stride, wide, stride, maps), y.dtype)
+    # Downwards: of two windows that share a pixel the later one sees it at the smaller index.
+    for down, right in itertools.product(reversed(range(taps)), repeat=2):
+        row, col = stride * np.array([[down], [right]]) + np.arange(stride)
+        inside = (row < size)[:, None] & (col < size)
+        index = np.where(inside, row[:, None] * size + col, size * size).astype(np.int16)
 
-    def phase(row: int, col: int) -> Array:
-        """The pixels at these places within a stride, of every window that reaches them."""
-        shape = (y.shape[0], y.shape[1] + taps - 1, y.shape[2] + taps - 1, y.shape[3])
-        x = jnp.zeros(shape, y.dtype)
-        # Downwards: of two windows that share a pixel the later one sees it at the smaller index.
-        for down in reversed(range(row, size, stride)):
-            for right in reversed(range(col, size, stride)):
-                places = [(n // stride, taps - 1 - n // stride, 0) for n in (down, right)]
-                chosen = switches == down * size + right
-                part = _shifted(jnp.where(chosen, y, 0), places)
-                x = x + part if overlap == "add" else jnp.where(_shifted(chosen, places), part, x)
-        return x
+        def seen(a: Array, top: int = reach - down, left: int = reach - right) -> Array:
+            """What the window so many strides above and to the left has, for all its pixels."""
+            return a[:, top : top + high, None, left : left + wide, None]
 
-    phases = [jnp.stack([phase(row, col) for col in range(stride)], 3) for row in range(stride)]
-    return _interleave(jnp.stack(phases, 3), y.shape[1:3], size, stride, pads)
-
-
-def _shifted(x: Array, places: list[tuple[int, int, int]]) -> Array:
-    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *places, (0, 0, 0)))
+        chosen = seen(switches) == index[:, None, :, None]
+        other = x if overlap == "overwrite" else jnp.zeros((), y.dtype)
+        part = jnp.where(chosen, seen(y), other)
+        x = part if overlap == "overwrite" else x + part
+    x = x.reshape(count, high * stride, wide * stride, maps)
+    return _cut(x, (rows, cols), size, stride, pads)
 
 
 def _kept(y: Array, switches: Array, size: int) -> tuple[Array, Array]:
     """The same arrays, on a CPU computed once and kept.
 
-    Each of the size^2 places that reads them would otherwise be fused with a copy of all that
-    makes them. An optimization barrier is gone before that fusion; a conditional is not.
+    Each of the pixels that reads them would otherwise be fused with a copy of all that makes
+    them. An optimization barrier is gone before that fusion; a conditional is not.
     """
 
     def keep(y: Array, switches: Array) -> tuple[Array, Array]:
