@@ -6,11 +6,11 @@ import multiprocessing
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from importlib import metadata
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from zfnet_jax.data.scan import processors
 
@@ -22,7 +22,12 @@ def describe_machine(packages: Sequence[str]) -> str:
     return ", ".join([f"{_processor_name()} x {processors()}", python, *versions])
 
 
-def interleave(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+_Name = TypeVar("_Name", bound=Hashable)
+
+
+def interleave(
+    calls: Mapping[_Name, Callable[[], object]], rounds: int
+) -> dict[_Name, list[float]]:
     """Times every call once a round, after one round that does not count.
 
     What else the machine does in the meantime hits all of them alike; the order turns with every
@@ -35,7 +40,7 @@ def interleave(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
     Returns:
       By name, the seconds of each round.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    seconds: dict[_Name, list[float]] = {name: [] for name in calls}
     names = list(calls)
     for turn in range(rounds + 1):
         first = turn % len(names)
@@ -48,8 +53,8 @@ def interleave(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def alone(
-    make: Callable[..., Callable[[], object] | None], *args: Any
-) -> Callable[[], None] | None:
+    make: Callable[..., Callable[..., object] | None], *args: Any
+) -> Callable[..., None] | None:
     """Something to time in a process of its own, where no other library's threads or heap are.
 
     Args:
@@ -57,7 +62,8 @@ def alone(
       *args: of `make`; they travel, as `make` does, by pickle.
 
     Returns:
-      A function that has it called once there and waits; None where `make` gave None.
+      A function that has it called once there, with its own arguments, and waits; None where
+      `make` gave None.
     """
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
@@ -67,22 +73,21 @@ def alone(
     if not here.recv():
         return None
 
-    def call() -> None:
-        here.send(None)
+    def call(*given: Any) -> None:
+        here.send(given)
         here.recv()
 
     return call
 
 
 def _serve(
-    pipe: Connection, make: Callable[..., Callable[[], object] | None], args: tuple[Any, ...]
+    pipe: Connection, make: Callable[..., Callable[..., object] | None], args: tuple[Any, ...]
 ) -> None:
     call = make(*args)
     pipe.send(call is not None)
     with contextlib.suppress(EOFError):  # the other end is gone: no more is asked
         while call:
-            pipe.recv()
-            call()
+            call(*pipe.recv())
             pipe.send(None)
 
 

@@ -15,8 +15,8 @@ def keep_freed_memory() -> None:
     """Lets the process keep large buffers that it frees, on Linux with glibc; elsewhere, nothing.
 
     Otherwise each step of a computation on a CPU returns its buffers to the system and is given
-    them again page by page, filled with zeros: a quarter of a training step's time. Peak memory
-    grows by up to a half. To be called before JAX has started its threads.
+    them again page by page, filled with zeros. The price is a higher peak, since a heap with holes
+    never shrinks. To be called before JAX has started its threads.
     """
     if sys.platform != "linux":
         return
