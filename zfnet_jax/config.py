@@ -174,9 +174,13 @@ _PARTS = {"data": DataConfig, "optimizer": OptimizerConfig, "train": LoopConfig}
 def to_json(config: TrainConfig) -> dict[str, Any]:
     """The configuration as plain JSON data, which `from_json` reads."""
     return {
-        **dataclasses.asdict(config),
+        **dataclasses.asdict(config, dict_factory=_plain),
         "architecture": architectures.to_json(config.architecture),
     }
+
+
+def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in pairs}
 
 
 def from_json(data: dict[str, Any]) -> TrainConfig:
