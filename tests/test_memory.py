@@ -9,12 +9,11 @@ import pytest
 COUNT = """
 import resource
 from zfnet_jax.memory import keep_freed_memory
-import numpy as np
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        np.ones(2**24, np.uint8)  # 4,096 pages
+        b"1" * 2**26  # more than glibc ever keeps by itself
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 returned = faults()
@@ -28,5 +27,5 @@ print(returned, faults())
 def test_large_buffers_are_not_asked_for_again():
     run = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True)
     returned, kept = map(int, run.stdout.split())
-    assert returned > 1000
+    assert returned > 100  # with huge pages; 160,000 without
     assert kept < returned / 10
