@@ -12,7 +12,11 @@ for the units of all its layers, which come down within their receptive fields. 
 down whole pictures; its rows are different pictures with a unit each, which a selector picks. It
 does a sample of each layer's units, scaled to all of them, in both memory layouts and several
 batch sizes; for each layer the fastest counts. Each has a process of its own, set up as its users
-have it: ours keeps freed memory, as every command of this package does.
+have it: ours keeps freed memory, as every command of this package does, and Captum's does not.
+
+Two things raise the ratio. Captum is given the whole net, as its users give it, and runs the dense
+layers of every forward pass; on a net cut off above the layer it would be faster. And each picture
+holds many units: spread over more pictures, ours pays for more forward passes and Captum does not.
 
 Captum's backward pass differs in one place, contrast normalisation, whose gradient it applies and
 the paper's deconvnet leaves out: other values for nearly the same work. The two are compared first
