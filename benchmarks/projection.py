@@ -42,18 +42,15 @@ import numpy as np
 import torch
 from captum.attr import NeuronDeconvolution
 from jax import Array
-from PIL import Image
 from pytorch import LAYOUTS, images_of, network, use_threads
-from skimage import data as photographs
+from subjects import CLASSES, MEAN, cuts, random_net
 from timing import alone, describe_machine, interleave, print_ratio
 from torch import Tensor, nn
 
 from zfnet_jax import architecture, cli, deconvnet, parallel
-from zfnet_jax.architecture import CHANNELS, Architecture, ContrastNorm, Conv
-from zfnet_jax.config import TrainConfig
+from zfnet_jax.architecture import Architecture, ContrastNorm, Conv
 from zfnet_jax.data import open_folder
 from zfnet_jax.data.pipeline import Frames
-from zfnet_jax.data.preprocessing import Preprocessing
 from zfnet_jax.data.scan import processors
 from zfnet_jax.deconvnet import Units
 from zfnet_jax.memory import keep_freed_memory
@@ -65,16 +62,9 @@ from zfnet_jax.trace import Params
 OURS, CAPTUM = "zfnet_jax", "Captum"
 PER_MAP = 9
 BATCH_SIZES = (1, 4, 8, 16, 32)
-CLASSES = 1000
-MEAN = 127.5
-DEVIATION = 60.0
-"""Of network-space pixels, roughly; the first layer's weights are drawn for it."""
-
 TOLERANCE = 1e-5
 """How far projections may be apart, relative L2, the median of a layer's: now and then rounding
 flips a switch, which moves one of them by up to a hundredth."""
-
-_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "retina", "immunohistochemistry")
 
 
 def main(
@@ -104,8 +94,8 @@ def run(name: str, folder: Path | None, images: int, sample: int, rounds: int) -
     """Prints the comparison; returns the ratio of speeds, above 1 where this package is faster."""
     arch = architecture.get(name)
     print(describe_machine(["jax", "torch", "captum"]))
-    pictures = _from_folder(folder, arch, images) if folder else _cuts(arch, images)
-    net = _random_net(arch)
+    pictures = _from_folder(folder, arch, images) if folder else cuts(arch.input_size, images)
+    net = random_net(arch)
     wanted = _units(net, pictures)
     _check(net, pictures, wanted)
     rng = np.random.default_rng(0)
@@ -233,15 +223,6 @@ def _check(net: Net, pictures: np.ndarray, wanted: Mapping[str, Units], count: i
     print(f"without norms, the same projections: they differ by {worst:.1e} (median of a layer)")
 
 
-def _random_net(arch: Architecture) -> Net:
-    images = jax.numpy.zeros((1, arch.input_size, arch.input_size, CHANNELS))
-    model = ZFNet(arch, CLASSES, initializer="he", input_deviation=DEVIATION)
-    params = jax.tree.map(np.asarray, jax.jit(model.init)(jax.random.key(0), images)["params"])
-    preprocessing = Preprocessing(arch.input_size, np.full((1, 1, CHANNELS), MEAN, np.float32))
-    names = tuple(map(str, range(CLASSES)))
-    return Net(TrainConfig(architecture=arch), params, preprocessing, names, step=0)
-
-
 def _units(net: Net, pictures: np.ndarray) -> dict[str, Units]:
     """For every map of every convolution layer its strongest position in nine of the pictures."""
     arch, rng = net.architecture, np.random.default_rng(0)
@@ -282,20 +263,6 @@ def _from_folder(folder: Path, arch: Architecture, count: int) -> np.ndarray:
         raise ValueError(f"{folder} has {len(source)} pictures to train on: expected {count}")
     items = np.random.default_rng(0).permutation(len(source))[:count]
     return Frames.of(source, arch.input_size, cache_gib=0).batch(items).frames
-
-
-def _cuts(arch: Architecture, count: int) -> np.ndarray:
-    """Squares cut from the photographs at random places and sizes, resized."""
-    rng, size = np.random.default_rng(0), arch.input_size
-    whole = [Image.fromarray(getattr(photographs, name)()) for name in _PHOTOGRAPHS]
-    cuts = []
-    for number in range(count):
-        picture = whole[number % len(whole)]
-        side = int(min(picture.size) * rng.uniform(0.4, 1))
-        left, top = (int(rng.integers(0, room - side + 1)) for room in picture.size)
-        square = picture.resize((size, size), box=(left, top, left + side, top + side))
-        cuts.append(np.asarray(square))
-    return np.stack(cuts)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ def main(
       out: the folder to write to; by default evolution in the run's folder.
     """
     cli.expect("maps", maps, maps >= 1, "1 or more")
+    cli.expect("batch-size", batch_size, batch_size >= 1, "1 or more")
     snapshots = run_folder.snapshots(ckpt)
     if not snapshots:
         raise ValueError(

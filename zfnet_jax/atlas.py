@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from zfnet_jax.analysis.evolution import Evolution
+from zfnet_jax.analysis.feature_panels import draw_panel
 from zfnet_jax.architecture import Architecture, ContrastNorm, Conv, Dense, Layer, MaxPool
 from zfnet_jax.array_file import ArrayFile
 from zfnet_jax.controls import Control
@@ -30,14 +31,14 @@ from zfnet_jax.strongest import (
     choose,
     cut_patches_to_files,
     field_of,
+    images_of,
     project_units_to_files,
 )
 
 THUMBNAIL = 112
 """The width of a whole picture's thumbnail in pixels."""
 
-# Maps and columns of Fig 2 from its second layer on; further layers are laid out as the last.
-_FIGURE = ((16, 4), (12, 4), (10, 2), (10, 2))
+_ENTRY = ("image", "name", "label", "row", "col", "value", "box")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +126,9 @@ def write_atlas(
         )
         for layer in subject.tables
     ]
-    units = {shelf.layer: _units(subject, shelf, folder) for shelf in shelves}
+    # Once for all layers, since a source may have to draw a picture to name it.
+    names = {int(image): frames.source[int(image)].name for image in images_of(chosen)}
+    units = {shelf.layer: _units(subject, shelf, names, folder) for shelf in shelves}
     figures = [_figure(net, shelf, folder, seed) for shelf in shelves if _is_conv(net, shelf.layer)]
     atlas = _atlas(subject, units, figures, control)
     _write_json(subject, units, control, folder)
@@ -133,13 +136,15 @@ def write_atlas(
     return sum(layer.dead for layer in atlas.layers)
 
 
-def _units(subject: Subject, shelf: _Shelf, folder: Path) -> tuple[pages.Unit, ...]:
+def _units(
+    subject: Subject, shelf: _Shelf, names: Mapping[int, str], folder: Path
+) -> tuple[pages.Unit, ...]:
     """Draws the pictures of a layer's maps; returns what the pages say of them."""
     net, layer = subject.net, shelf.layer
     place = folder / "units" / layer
     place.mkdir(parents=True)
-    entries = _entries(subject, shelf)
-    names = net.class_names if layer == net.architecture.layers[-1].name else None
+    entries = _entries(subject, shelf, names)
+    titles = net.class_names if layer == net.architecture.layers[-1].name else None
     k = shelf.chosen.top.value.shape[1]
     side = math.ceil(math.sqrt(k))
 
@@ -151,30 +156,30 @@ def _units(subject: Subject, shelf: _Shelf, folder: Path) -> tuple[pages.Unit, .
             pictures.save(folder / path, pictures.tile(tiles, columns, gap=0, fill=127))
             return path
 
-        def mosaic(kind: str, file: ArrayFile | None) -> tuple[str | None, float]:
-            if file is None or not top:
-                return None, 0.0
+        def signed(kind: str, file: ArrayFile) -> tuple[str, float]:
             tiles = file.read(position * k, len(top))
-            if tiles.dtype == np.uint8:
-                return save(kind, tiles, side), 0.0
             scale = pictures.symmetric_scale(tiles, panels.QUANTILE)
             return save(kind, pictures.signed_to_pixels(tiles, scale), side), scale
 
-        projections, scale = mosaic("projections", shelf.projections)
-        strip = None
+        projections = patches = control = strip = None
+        scale = 0.0
+        if top:
+            projections, scale = signed("projections", shelf.projections)
+            patches = save("patches", shelf.patches.read(position * k, len(top)), side)
+            control = signed("control", shelf.control)[0] if shelf.control else None
         if shelf.evolution:
             tiles = shelf.evolution.strip(position)
             strip = save("evolution", panels.signed_tiles(tiles), len(tiles))
         return pages.Unit(
             layer=layer,
             map=number,
-            title=names[number] if names else None,
+            title=titles[number] if titles else None,
             top=top,
             histogram=tuple(subject.tables[layer].histogram[number].tolist()),
             scale=scale,
             projections=projections,
-            patches=mosaic("patches", shelf.patches)[0],
-            control=mosaic("control", shelf.control)[0],
+            patches=patches,
+            control=control,
             evolution=strip,
         )
 
@@ -182,13 +187,12 @@ def _units(subject: Subject, shelf: _Shelf, folder: Path) -> tuple[pages.Unit, .
         return tuple(threads.map(draw, range(len(shelf.chosen.maps))))
 
 
-def _entries(subject: Subject, shelf: _Shelf) -> list[tuple[pages.Entry, ...]]:
+def _entries(
+    subject: Subject, shelf: _Shelf, names: Mapping[int, str]
+) -> list[tuple[pages.Entry, ...]]:
     """Each map's strongest images in words and numbers."""
     arch, source = subject.net.architecture, subject.frames.source
     top = shelf.chosen.top
-    names = {
-        int(image): source[int(image)].name for image in np.unique(top.image[top.image != NOWHERE])
-    }
     rows = []
     for value, image, row, col, label in zip(*top, strict=True):
         count = int((image != NOWHERE).sum())
@@ -212,31 +216,10 @@ def _entries(subject: Subject, shelf: _Shelf) -> list[tuple[pages.Entry, ...]]:
 
 def _figure(net: Net, shelf: _Shelf, folder: Path, seed: int) -> tuple[str, str]:
     """Draws a layer's panel of Fig 2: its path and caption."""
-    convolutions = [each.name for each in net.architecture if isinstance(each, Conv)]
-    number = convolutions.index(shelf.layer)
-    k = shelf.chosen.top.value.shape[1]
-    path = f"fig2_layer{number + 1}.png"
-    read = lambda file, rows: np.stack([file.read(int(row) * k, k) for row in rows])
-    if number == 0:
-        kernel = np.asarray(net.params[shelf.layer]["kernel"])
-        everything = np.arange(len(shelf.chosen.maps))
-        sheet = panels.filters_beside_patches(kernel, read(shelf.patches, everything))
-        caption = f"{shelf.layer}: filters, and the patches that excite each most"
-    else:
-        count, columns = _FIGURE[min(number, len(_FIGURE)) - 1]
-        alive = np.flatnonzero(shelf.chosen.top.image[:, 0] != NOWHERE)
-        rows = np.sort(np.random.default_rng(seed).permutation(alive)[:count])
-        if not rows.size:
-            rows = np.arange(min(count, len(shelf.chosen.maps)))  # all are dead, and shown so
-        projections = read(shelf.projections, rows)
-        sheet = panels.panel_picture(
-            projections,
-            read(shelf.patches, rows),
-            panels.scales(projections, "map"),
-            [f"map {shelf.chosen.maps[row]}" for row in rows],
-            columns=columns,
-        )
-        caption = f"{shelf.layer}: {len(rows)} maps at random"
+    number, sheet, caption = draw_panel(
+        net, shelf.layer, shelf.chosen, shelf.projections, shelf.patches, seed
+    )
+    path = f"fig2_layer{number}.png"
     pictures.save(folder / path, sheet)
     return path, caption
 
@@ -300,18 +283,7 @@ def _write_json(
                 "dead": not unit.top,
                 "scale": unit.scale,
                 "histogram": list(unit.histogram),
-                "top": [
-                    {
-                        "image": entry.image,
-                        "name": entry.name,
-                        "label": entry.label,
-                        "row": entry.row,
-                        "col": entry.col,
-                        "value": entry.value,
-                        "box": list(entry.box),
-                    }
-                    for entry in unit.top
-                ],
+                "top": [{name: getattr(entry, name) for name in _ENTRY} for entry in unit.top],
             }
             for layer in units.values()
             for unit in layer

@@ -66,23 +66,26 @@ def units_of(
     return changed
 
 
-def trace_of(control: Control, seed: int) -> Callable[[Trace], Trace]:
+def trace_of(control: Control, seed: int) -> Callable[[Trace], Trace] | None:
     """What a control does to the trace of some images on the way down.
 
     Returns:
       For "shuffled-switches" a function that deals the switches of each map out to other places of
-      that map; for the others one that leaves the trace as it is.
+      that map; None for the others, which leave the trace as it is.
     """
     if control != "shuffled-switches":
-        return lambda trace: trace
+        return None
 
-    def shuffled(name: str, switches: Array) -> Array:
+    def shuffled(number: int, switches: Array) -> Array:
         count, rows, cols, maps = switches.shape
-        key = jax.random.fold_in(jax.random.key(seed), sum(name.encode()))
+        key = jax.random.fold_in(jax.random.key(seed), number)
         places = switches.reshape(count, rows * cols, maps)
         dealt = jax.random.permutation(key, places, axis=1, independent=True)
         return dealt.reshape(switches.shape)
 
     return lambda trace: trace._replace(
-        switches={name: shuffled(name, each) for name, each in trace.switches.items()}
+        switches={
+            name: shuffled(number, each)
+            for number, (name, each) in enumerate(sorted(trace.switches.items()))
+        }
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 from tqdm import tqdm
 
 from zfnet_jax import controls, mining
@@ -158,15 +159,7 @@ def project_units_to_files(
         net = controls.net_of(control, net, seed)
         wanted = controls.units_of(control, wanted, widths, seed)
         alter = controls.trace_of(control, seed)
-    files = {
-        layer: ArrayFile.create(
-            folder / f"{layer}.npy",
-            (*each.top.value.shape, *[field_of(net.architecture, layer)] * 2, 3),
-            np.float32,
-            axes=2,
-        )
-        for layer, each in chosen.items()
-    }
+    files = _files(net.architecture, chosen, folder, np.float32)
     prepare = compiled_view(net)
     total = sum(len(units.image) for units in wanted.values())
     with tqdm(total=total, desc="projecting", disable=None, leave=False, unit="unit") as bar:
@@ -201,15 +194,7 @@ def cut_patches_to_files(
       is no unit.
     """
     arch = net.architecture
-    files = {
-        layer: ArrayFile.create(
-            folder / f"{layer}.npy",
-            (*each.top.value.shape, *[field_of(arch, layer)] * 2, 3),
-            np.uint8,
-            axes=2,
-        )
-        for layer, each in chosen.items()
-    }
+    files = _files(arch, chosen, folder, np.uint8)
     for layer, each in chosen.items():
         empty = np.flatnonzero(each.top.image == NOWHERE)
         blank = np.full(files[layer].shape[2:], OUTSIDE, np.uint8)
@@ -252,6 +237,21 @@ def cut(picture: np.ndarray, box: Sequence[int]) -> np.ndarray:
     inner = picture[rows, cols]
     patch[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left] = inner
     return patch
+
+
+def _files(
+    arch: Architecture, chosen: Mapping[str, Chosen], folder: Path, dtype: DTypeLike
+) -> dict[str, ArrayFile]:
+    """By layer, a file of zeros, (M, k, field, field, 3), with a row for each place."""
+    return {
+        layer: ArrayFile.create(
+            folder / f"{layer}.npy",
+            (*each.top.value.shape, *[field_of(arch, layer)] * 2, 3),
+            dtype,
+            axes=2,
+        )
+        for layer, each in chosen.items()
+    }
 
 
 def _pictures(frames: Frames, items: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -44,7 +44,7 @@ def evolve(
     frames: Frames,
     layers: Sequence[str],
     folder: Path,
-    pick: Callable[[Chosen], np.ndarray] | None = None,
+    pick: Callable[[Chosen], np.ndarray] = lambda chosen: np.arange(len(chosen.maps)),
     *,
     batch_size: int = 32,
 ) -> dict[str, Evolution]:
@@ -55,7 +55,7 @@ def evolve(
       frames: the training pictures.
       layers: the layers' names.
       folder: where the projections go.
-      pick: which rows of the maps of the last epoch to follow, as numbers; None for all.
+      pick: which rows of the maps of the last epoch to follow, as numbers; all by default.
       batch_size: images a step.
 
     Returns:
@@ -71,8 +71,7 @@ def evolve(
         assert tables is not None, "nothing stops it"
         chosen = choose(net, tables)
         if not maps:
-            everything = lambda each: np.arange(len(each.maps))
-            maps = {layer: (pick or everything)(each) for layer, each in chosen.items()}
+            maps = {layer: pick(each) for layer, each in chosen.items()}
         chosen = {
             layer: Chosen(maps[layer], Top(*(column[maps[layer]] for column in each.top)))
             for layer, each in chosen.items()

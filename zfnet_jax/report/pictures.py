@@ -93,7 +93,7 @@ def save(path: Path, pixels: np.ndarray) -> None:
 
     A .webp of few pixels is exact; in a larger one nobody sees what is lost.
     """
-    options = {"quality": 80, "lossless": pixels.size < _EXACT} if path.suffix == ".webp" else {}
+    options = {"quality": 60, "lossless": pixels.size < _EXACT} if path.suffix == ".webp" else {}
     Image.fromarray(pixels).save(path, **options)
 
 
