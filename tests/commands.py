@@ -84,16 +84,9 @@ train.main(sys.argv[2:])
 class Zfnet:
     """Runs the commands; warnings are errors."""
 
-    def __init__(self, place: Path, config: Path, cache: Path) -> None:
+    def __init__(self, place: Path, config: Path) -> None:
         self.place, self.config = place, config
-        self.environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
+        self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
 
     def start(self, *args: Any, **environment: str) -> subprocess.Popen[str]:
         """Starts Python with these arguments."""

@@ -14,6 +14,7 @@ NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "zfnet_colab.ipynb"
 @pytest.mark.filterwarnings("default")
 def test_runs_and_shows_four_pictures(tmp_path, monkeypatch):
     monkeypatch.setenv("ZFNET_JAX_RUN", str(tmp_path / "run"))
+    monkeypatch.setenv("ZFNET_JAX_OPTIONS", "--train.max-steps 60")
     # A kernel that is started under pytest does not show what its subprocesses print.
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     notebook = nbformat.read(NOTEBOOK, as_version=4)

@@ -31,7 +31,7 @@ def zfnet(picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Zfn
     place = tmp_path_factory.mktemp("elsewhere")
     config = place / "tiny.py"
     config.write_text(CONFIG % picture_folder)
-    return Zfnet(place, config, tmp_path_factory.mktemp("compiled"))
+    return Zfnet(place, config)
 
 
 @pytest.fixture(scope="session")
