@@ -139,9 +139,13 @@ def test_fewer_pictures_than_tiles(finished: Finished, picture_folder: Path, tmp
         *("--out", "atlas", "--images", *pictures),
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "2 pictures are fewer than --top 9: each map shows 2" in done.stdout
+    assert "2 pictures are fewer than --top 9: no map shows more than that" in done.stdout
     units = json.loads((tmp_path / "atlas" / "atlas.json").read_text())["units"]
     assert max(len(unit["top"]) for unit in units) == 2
+    assert "fewer than the 9 strongest of a map" in (tmp_path / "atlas/index.html").read_text()
+    full = next(unit["map"] for unit in units if len(unit["top"]) == 2)
+    page = (tmp_path / f"atlas/units/conv2/{full:03}.html").read_text()
+    assert "2 instead of 9: there are no more pictures" in page
 
 
 def test_pictures_that_have_gone(zfnet: Zfnet, picture_folder: Path, finished, tmp_path: Path):
@@ -190,6 +194,24 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     assert done.stderr.startswith("error: ")
     assert "File too large" in done.stderr
     assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == [".atlas.mining.npz"]
+
+
+def test_terminated_while_projecting_it_leaves_what_was_mined(finished: Finished, tmp_path: Path):
+    script = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ATLAS.parent)!r})
+import atlas
+from zfnet_jax import strongest
+strongest.project_all = lambda *args, **options: os.kill(os.getpid(), signal.SIGTERM)
+atlas.cli.run(atlas.main)
+"""
+    done = run(
+        tmp_path,
+        *("-c", script, "--ckpt", finished.run, "--layers", "conv5", "--no-evolution"),
+        *("--out", "atlas"),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "")
     assert [path.name for path in tmp_path.iterdir()] == [".atlas.mining.npz"]
 
 

@@ -64,7 +64,7 @@ def main(
     source, skipped = open_seen(images, net.config)
     warn_of_skipped(skipped)
     if len(source) < top:
-        print(f"{len(source)} pictures are fewer than --top {top}: each map shows {len(source)}")
+        print(f"{len(source)} pictures are fewer than --top {top}: no map shows more than that")
     frames = Frames.of(source, net.preprocessing.frame, cache_gib=0)
     progress = out.absolute().parent / f".{out.name}.mining.npz"
     progress.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def main(
             net,
             frames,
             layers,
-            min(top, len(source)),
+            top,
             batch_size=batch_size,
             progress=progress,
             stopped=stop.noted,

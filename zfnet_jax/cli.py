@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -24,7 +25,8 @@ def run(main: Callable[..., object], args: Sequence[str] | None = None) -> None:
 
     Raises:
       SystemExit: with code 2 after an error in one line, where `main` raises ValueError or OSError
-        (what a user can put right) or the options are wrong; 130 after Ctrl-C; 0 after `--help`.
+        (what a user can put right) or the options are wrong; 130 after Ctrl-C and 143 after
+        SIGTERM, once temporary folders are gone; 0 after `--help`.
     """
 
     @functools.wraps(main)
@@ -32,6 +34,7 @@ def run(main: Callable[..., object], args: Sequence[str] | None = None) -> None:
         return functools.partial(main, *positional, **named)
 
     keep_freed_memory()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with one_line_errors():
         parse(bind, args)()
 
