@@ -1,6 +1,6 @@
 """Peak memory and size of a whole atlas, which must not grow with the number of pictures.
 
-    python benchmarks/atlas.py [--architecture zfnet] [--images 256 1024]
+    python benchmarks/atlas.py [--architecture zfnet] [--images 256 2048]
 
 Runs `tools/atlas.py` as a user does, in a process of its own, over so many cuts of scikit-image's
 photographs, for all maps of all convolutions; once for each number of pictures. The weights are
@@ -27,10 +27,10 @@ from zfnet_jax.architecture import Conv
 TOOL = Path(__file__).parents[1] / "tools" / "atlas.py"
 
 
-def main(architecture: str = "zfnet", images: tuple[int, ...] = (256, 1024)) -> None:
+def main(architecture: str = "zfnet", images: tuple[int, ...] = (256, 2048)) -> None:
     """Measure the memory and the size of an atlas.
 
-    Example: python benchmarks/atlas.py --images 256 1024
+    Example: python benchmarks/atlas.py --images 256 2048
 
     Args:
       architecture: a net's name, "zfnet@128" for another input size.
