@@ -82,7 +82,7 @@ def main(
         "dead": panel.dead.tolist(),
         "maps": [_describe(panel, each, shown[each], source) for each in range(len(panel.maps))],
     }
-    out = out or _default_folder(ckpt)
+    out = out or run_folder.output_of(ckpt, "deconv")
     first = next(each.name for each in arch if isinstance(each, Conv))
     with output_folder(out) as folder:
         captions = [_caption(panel, each, names) for each in range(len(panel.maps))]
@@ -103,14 +103,6 @@ def main(
         f"wrote {layer}.png, .json and .npz and filters.png to {out}: {len(panel.maps)} of "
         f"{len(panel.strongest)} maps, {len(panel.dead)} dead"
     )
-
-
-def _default_folder(ckpt: Path) -> Path:
-    """In the run's folder, also for a step of it, which a later checkpoint may take away."""
-    run = run_folder.run_of(ckpt)
-    if run is None:
-        return Path("deconv") / ckpt.stem
-    return run / ("deconv" if run == ckpt else f"deconv-{ckpt.stem}")
 
 
 def _describe(panel: Panel, each: int, shown: np.ndarray, source: Source) -> dict[str, Any]:

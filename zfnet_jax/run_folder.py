@@ -104,6 +104,14 @@ def run_of(ckpt: Path) -> Path | None:
     return None
 
 
+def output_of(ckpt: Path, tool: str) -> Path:
+    """Where a tool writes unless it is told: in the run's folder, not in a step's, which may go."""
+    run = run_of(ckpt)
+    if run is None:
+        return Path(tool) / ckpt.stem
+    return run / (tool if run == ckpt else f"{tool}-{ckpt.stem}")
+
+
 def _identity(splits: Splits) -> dict[str, Any]:
     """What a run's order of pictures depends on: how many, of which classes, by which names."""
     named = [list(getattr(source, "names", ())) for source in (splits.train, splits.val)]
