@@ -1,0 +1,181 @@
+"""Show how features move when pictures are moved, enlarged and turned, as in Fig 5."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from zfnet_jax import checkpoint, cli, run_folder
+from zfnet_jax.analysis import invariance
+from zfnet_jax.analysis.invariance import Responses
+from zfnet_jax.data import Source, open_seen
+from zfnet_jax.data.picture_size import say_enlarged
+from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.source import warn_of_skipped
+from zfnet_jax.files import output_folder
+from zfnet_jax.net import Net
+from zfnet_jax.report import invariance as report
+
+Range = Annotated[tuple[float, float, int], tyro.conf.arg(metavar="FIRST LAST STEPS")]
+
+
+def main(
+    ckpt: Path,
+    images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE_OR_FOLDER ...")] = (),
+    count: int | None = None,
+    label: str | None = None,
+    layers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LAYER ...")] = (),
+    translation: Range | None = None,
+    scale: Range | None = None,
+    rotation: Range | None = None,
+    distance: report.Distance = "relative",
+    seed: int = 0,
+    batch_size: int = 32,
+    out: Path | None = None,
+) -> None:
+    """Move, enlarge and turn pictures, and measure how far a net's features move.
+
+    Example: python tools/invariance.py --ckpt runs/shapes --images photos/
+
+    Args:
+      ckpt: a run, a step of one, or a .safetensors file.
+      images: pictures to look at; none looks at five of the net's own validation set.
+      count: look at this many of them, drawn at random; by default at all that are named.
+      label: the class of all pictures; by default the one that a picture's folder is called
+        after, or else what the net takes the picture for.
+      layers: which layers; by default the first convolution and the last hidden dense layer.
+      translation: pixels down, in the net's input; by default 60 of 224 up and down, in 41 steps.
+      scale: factors; by default 1 1.8 41.
+      rotation: degrees, counterclockwise; by default 0 350 36.
+      distance: what the figure shows: Euclidean, or relative to the norm of the original's
+        features; the numbers have both.
+      seed: of the pictures drawn.
+      batch_size: transformed pictures at a time.
+      out: the folder to write to; by default invariance in the run's folder.
+    """
+    net = checkpoint.load(ckpt)
+    arch = net.architecture
+    layers = layers or invariance.default_layers(arch)
+    for layer in layers:
+        arch.index(layer)
+    if label is not None and label not in net.class_names:
+        raise ValueError(
+            f"--label {label}: expected one of the net's {len(net.class_names)} classes"
+        )
+    values = invariance.default_values(arch.input_size)
+    given = {"translation": translation, "scale": scale, "rotation": rotation}
+    values |= {kind: _values(kind, each) for kind, each in given.items() if each is not None}
+    cli.expect("scale", scale, bool((values["scale"] > 0).all()), "factors above 0")
+    cli.expect("batch-size", batch_size, batch_size >= 1, "1 or more")
+    source, skipped = open_seen(images, net.config)
+    warn_of_skipped(skipped)
+    items = _items(len(source), count, drawn=not images, seed=seed)
+    say_enlarged(source, items, net.preprocessing.frame)
+    labels, known = _labels(net, source, items, label, own=not images)
+    maps = np.concatenate([invariance.MAPS[kind](each) for kind, each in values.items()])
+    frames = Frames.of(source, net.preprocessing.frame, cache_gib=0)
+    responses, labels = invariance.respond_to_items(
+        net, frames, items, labels, maps, layers, batch_size=batch_size
+    )
+    sweeps = _sweeps(net, frames, items, values, responses)
+    names = [source[item].name for item in items]
+    classes = [net.class_names[number] for number in labels]
+    probability = "P(true label)" if all(known) else "P(label)"
+    description = {
+        "ckpt": str(ckpt),
+        "step": net.step,
+        "images": [str(path) for path in images] or net.config.data.source,
+        "skipped": [skip._asdict() for skip in skipped],
+        "layers": list(layers),
+        "fill": "0 in network space",
+        "pictures": [
+            {"name": name, "label": label, "label_known": sure}
+            for name, label, sure in zip(names, classes, known, strict=True)
+        ],
+        **{kind: report.describe_sweep(sweep, layers) for kind, sweep in sweeps.items()},
+    }
+    out = out or run_folder.output_of(ckpt, "invariance")
+    with output_folder(out) as folder:
+        captions = [
+            f"{Path(name).name}: {label}" + ("" if sure else " (the net's own choice)")
+            for name, label, sure in zip(names, classes, known, strict=True)
+        ]
+        report.invariance_figure(
+            sweeps, layers, captions, probability, distance, folder / "invariance.png"
+        )
+        (folder / "invariance.json").write_text(json.dumps(description, indent=1) + "\n")
+        np.savez_compressed(folder / "invariance.npz", **_arrays(sweeps, labels))
+    print(
+        f"wrote invariance.png, .json and .npz to {out}: {len(items)} pictures, "
+        f"{len(maps)} transformations of each"
+    )
+
+
+def _values(kind: str, given: tuple[float, float, int]) -> np.ndarray:
+    first, last, steps = given
+    cli.expect(kind, given, bool(np.isfinite([first, last]).all()), "finite numbers")
+    cli.expect(kind, given, steps >= 1, "1 step or more")
+    return np.linspace(first, last, steps)
+
+
+def _items(total: int, count: int | None, *, drawn: bool, seed: int) -> np.ndarray:
+    """Which pictures, (n,) int, ascending."""
+    if count is None and not drawn:
+        return np.arange(total)
+    count = min(5, total) if count is None else count
+    cli.expect("count", count, 1 <= count <= total, f"1 to {total}, the number of pictures")
+    return np.sort(np.random.default_rng(seed).permutation(total)[:count])
+
+
+def _labels(
+    net: Net, source: Source, items: np.ndarray, label: str | None, *, own: bool
+) -> tuple[np.ndarray, list[bool]]:
+    """The class of each picture, -1 for what the net is to say, and whether it is known."""
+    numbers = {name: number for number, name in enumerate(net.class_names)}
+    labels = []
+    for item in items:
+        example = source[item]
+        if label is not None:
+            labels.append(numbers[label])
+        elif own:
+            labels.append(example.label)
+        else:
+            labels.append(numbers.get(Path(example.name).absolute().parent.name, -1))
+    return np.array(labels), [bool(each >= 0) for each in labels]
+
+
+def _sweeps(
+    net: Net,
+    frames: Frames,
+    items: np.ndarray,
+    values: dict[str, np.ndarray],
+    responses: Responses,
+) -> dict[str, report.Sweep]:
+    """The responses to each kind of transformation, with some of its pictures."""
+    sweeps, start = {}, 0
+    pictures = np.unique(np.linspace(0, len(items) - 1, len(report.COLOURS)).round().astype(int))
+    for kind, each in values.items():
+        part, start = slice(start, start + len(each)), start + len(each)
+        shown = report.shown_places(len(each))
+        maps = invariance.MAPS[kind](each[shown])
+        examples = invariance.transformed(net, frames, items[pictures], maps)
+        sweeps[kind] = report.Sweep(each, responses.columns(part), examples, shown)
+    return sweeps
+
+
+def _arrays(sweeps: dict[str, report.Sweep], labels: np.ndarray) -> dict[str, Any]:
+    """The raw numbers, such as `translation_distance_conv1`, (pictures, steps)."""
+    arrays: dict[str, Any] = {"labels": labels}
+    for kind, sweep in sweeps.items():
+        arrays[f"{kind}_values"] = sweep.values
+        arrays[f"{kind}_probability"] = sweep.responses.probability
+        for layer, distance in sweep.responses.distance.items():
+            arrays[f"{kind}_distance_{layer}"] = distance
+            arrays[f"norm_{layer}"] = sweep.responses.norm[layer]
+    return arrays
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,65 @@
+"""The parts of the embedded data set, as a net's input shows them, to be hidden."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from zfnet_jax.analysis.correspondence import other_places
+from zfnet_jax.data.decode import decode
+from zfnet_jax.data.preprocessing import centre_view
+from zfnet_jax.data.shapes import Shapes
+
+SEARCHED = 100
+"""How many pictures of a class are looked through for those that show a part."""
+
+
+class ShapePart(NamedTuple):
+    """A part in some pictures of its class.
+
+    Attributes:
+      name: such as "fish eye".
+      items: (n,) int, the pictures' numbers in the source.
+      masks: (n, size, size) bool, where the part is seen in the net's input.
+    """
+
+    name: str
+    items: np.ndarray
+    masks: np.ndarray
+
+
+def shape_parts(source: Shapes, frame: int, size: int, count: int) -> Iterator[ShapePart]:
+    """The first pictures of each class that show a part whole, with room for it elsewhere.
+
+    Args:
+      source: the pictures.
+      frame: the side of the net's frame, in pixels.
+      size: the side of its input.
+      count: how many pictures of each part; a part that too few show has fewer, or none.
+
+    Yields:
+      Every part of every class.
+    """
+    for label, (kind, parts) in enumerate(source.class_parts.items()):
+        items: dict[str, list[int]] = {part: [] for part in parts}
+        masks: dict[str, list[np.ndarray]] = {part: [] for part in parts}
+        for item in np.flatnonzero(source.labels == label)[:SEARCHED].tolist():
+            wanted = [part for part in parts if len(items[part]) < count]
+            if not wanted:
+                break
+            scene = source.scene(item)
+            for part in wanted:
+                whole = _in_frame(scene.part_masks[part], frame)
+                seen = centre_view(whole[None], size)[0]
+                if seen.any() and seen.sum() == whole.sum() and len(other_places(seen)):
+                    items[part].append(item)
+                    masks[part].append(seen)
+        for part in parts:
+            shown = np.array(masks[part], bool).reshape(-1, size, size)
+            yield ShapePart(f"{kind} {part}", np.array(items[part], int), shown)
+
+
+def _in_frame(mask: np.ndarray, frame: int) -> np.ndarray:
+    """A mask of a picture in its frame, by the very steps that the picture takes."""
+    picture = np.repeat(np.uint8(255) * mask[..., None], 3, axis=2)
+    return decode(picture, frame)[..., 0] >= 128
