@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from PIL import Image
 
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.picture_size import picture_size
 from zfnet_jax.files import write_text
+from zfnet_jax.report.templating import environment
 
 PARTS = ("right eye", "left eye", "nose")
 """The paper's, which the page begins with; more are added on it."""
@@ -34,13 +34,7 @@ def write_annotation_page(
       names: what the file of boxes calls each.
       share: how much of a square's side the net sees, 0..1.
     """
-    env = jinja2.Environment(
-        loader=jinja2.PackageLoader("zfnet_jax.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    env = environment()
     pictures = [_picture(file, name) for file, name in zip(files, names, strict=True)]
     page = env.get_template("annotate.html").render(
         title=title, pictures=pictures, parts=PARTS, share=share

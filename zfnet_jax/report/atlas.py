@@ -18,6 +18,7 @@ from PIL import Image
 
 from zfnet_jax.controls import Control
 from zfnet_jax.report import atlas_views as views
+from zfnet_jax.report.templating import environment
 
 CONTROLS: dict[Control, str] = {
     "random-weights": "The same places in the same pictures, through a net whose weights are "
@@ -254,13 +255,7 @@ def _environment(atlas: Atlas, folder: Path) -> jinja2.Environment:
     def mosaic_style(path: str, count: int) -> str:
         return views.mosaic_style(size(path), atlas.side, count)
 
-    env = jinja2.Environment(
-        loader=jinja2.PackageLoader("zfnet_jax.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    env = environment()
     env.filters |= {"url": views.url, "significant": views.significant}
     env.globals |= {
         "size": size,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from PIL import Image
 
@@ -20,6 +19,7 @@ from zfnet_jax.report.occlusion import (
     label_picture,
 )
 from zfnet_jax.report.pictures import raw_to_pixels
+from zfnet_jax.report.templating import environment
 
 _BEST = 5  # classes that are listed at a position
 
@@ -36,13 +36,7 @@ def write_page(
       title: the net's name.
       path: the file to write.
     """
-    env = jinja2.Environment(
-        loader=jinja2.PackageLoader("zfnet_jax.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    env = environment()
     env.filters["significant"] = significant
     views = [_view(row, class_names) for row in rows]
     data = [view.pop("data") for view in views]
