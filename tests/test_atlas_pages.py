@@ -1,32 +1,15 @@
-"""The atlas's pages in a headless Chromium.
+"""The atlas's pages in a headless Chromium."""
 
-ZFNET_CHROMIUM names the browser; with it, as in .ci/run, a browser that does not start is a
-failure. Without it the tests take the `chromium` on the PATH, or are skipped.
-"""
-
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from synthetic_atlas import HOSTILE, synthetic_atlas
 
 from zfnet_jax.report.atlas import write_pages
 
+pytest_plugins = ["browser_tab"]
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = os.environ.get("ZFNET_CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium on the PATH (apt-get install chromium, or set ZFNET_CHROMIUM)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -35,31 +18,6 @@ def folder(tmp_path_factory) -> Path:
     atlas = synthetic_atlas(folder, maps=12, control="random-weights", evolution=True)
     write_pages(atlas, folder)
     return folder
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A tab in which no error, dialog or request for the network may appear."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    wrong: list[str] = []
-
-    def failed(request: Request) -> None:
-        if request.failure != "net::ERR_ABORTED":  # the page was left
-            wrong.append(f"failed: {request.url}")
-
-    page.on("console", lambda message: wrong.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    page.on("requestfailed", failed)
-    page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.on(
-        "request",
-        lambda request: (
-            None if request.url.startswith(("file:", "data:")) else wrong.append(request.url)
-        ),
-    )
-    yield page
-    page.close()
-    assert wrong == []
 
 
 def visit(page: Page, folder: Path, name: str) -> None:

@@ -1,8 +1,5 @@
 import json
-import os
 import runpy
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, random_params
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from zfnet_jax import checkpoint, cli, weights
 from zfnet_jax.analysis.correspondence import at_random, box_mask, consistency
@@ -24,6 +21,8 @@ from zfnet_jax.data.preprocessing import Preprocessing, centre_view
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.net import Net
 from zfnet_jax.report.annotate import write_annotation_page
+
+pytest_plugins = ["browser_tab"]
 
 SIZE, FRAME = 32, 37
 NAMES = Shapes("val", 1).class_names
@@ -248,32 +247,6 @@ def _classes(place: Path) -> Path:
 
 
 # The page
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    """A tab in which no error and no request for the network may appear."""
-    path = os.environ.get("ZFNET_CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium on the PATH (apt-get install chromium, or set ZFNET_CHROMIUM)")
-    wrong: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
-        page = browser.new_page(viewport={"width": 1000, "height": 900})
-        page.on("console", lambda message: wrong.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
-        page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith(("file:", "data:", "blob:"))
-                else wrong.append(request.url)
-            ),
-        )
-        yield page
-        browser.close()
-    assert wrong == []
 
 
 def drag(page: Page, number: int, start: tuple[float, float], end: tuple[float, float]) -> None:

@@ -1,8 +1,6 @@
 import json
-import os
 import runpy
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,11 @@ import pytest
 from commands import Finished, Zfnet, files_below, one_line
 from conftest import ROOT
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from zfnet_jax import checkpoint, cli, weights
 
-pytest_plugins = ["tiny_runs"]
+pytest_plugins = ["browser_tab", "tiny_runs"]
 
 TOOL = ROOT / "tools" / "occlusion.py"
 NAMES = {"occlusion.png", "occlusion.json", "occlusion.npz", "index.html"}
@@ -214,17 +212,6 @@ def test_the_command(zfnet: Zfnet):
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = os.environ.get("ZFNET_CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium on the PATH (apt-get install chromium, or set ZFNET_CHROMIUM)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def written(main, net_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the tool writes for two pictures, one of which has a hostile name."""
     place = tmp_path_factory.mktemp("occluded #1")
@@ -238,23 +225,9 @@ def written(main, net_file: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture
-def page(browser: Browser, written: Path) -> Iterator[Page]:
-    """The page in a tab in which no error, dialog or request for the network may appear."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    wrong: list[str] = []
-    page.on("console", lambda message: wrong.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.on(
-        "request",
-        lambda request: (
-            None if request.url.startswith(("file:", "data:")) else wrong.append(request.url)
-        ),
-    )
+def page(page: Page, written: Path) -> Page:
     page.goto((written / "index.html").as_uri())
-    yield page
-    page.close()
-    assert wrong == []
+    return page
 
 
 def expect_shown(page: Page, written: Path, picture: int, row: int, col: int) -> None:
