@@ -4,7 +4,7 @@
 
 Runs `tools/atlas.py` as a user does, in a process of its own, over so many cuts of scikit-image's
 photographs, for all maps of all convolutions; once for each number of pictures. The weights are
-random, whose projections are noise and so the largest pictures there are.
+random, so that projections are noise, which compresses badly.
 
 Prints the machine and a line for each: the largest resident memory of the process, the bytes of all
 files that it made, and the seconds that it took.

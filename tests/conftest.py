@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
+from jax.tree_util import Partial
 
 from zfnet_jax.architecture import Architecture, ContrastNorm, Conv, Dense, MaxPool
-from zfnet_jax.model import ZFNet
+from zfnet_jax.model import ZFNet, forward
 from zfnet_jax.trace import Params, Trace
 
 jax.config.update("jax_num_cpu_devices", 8)
@@ -111,6 +112,22 @@ def make_case(arch: Architecture, num_classes: int, images: int, seed: int = 0) 
 def tiny() -> Case:
     """The tiny net with random weights and three images."""
     return make_case(TINY, CLASSES, images=3)
+
+
+def function_of(case: Case) -> Partial:
+    """A net as mining and the analyses take it: images -> (logits, every layer's output)."""
+
+    def function(params: Params, images: Array) -> tuple[Array, dict[str, Array]]:
+        logits, trace = forward(case.model, params, images)
+        return logits, trace.activations
+
+    return Partial(function, case.params)
+
+
+@pytest.fixture(scope="session")
+def function(tiny: Case) -> Partial:
+    """The tiny net as a function."""
+    return function_of(tiny)
 
 
 @pytest.fixture(scope="session", autouse=True)

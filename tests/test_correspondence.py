@@ -3,10 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Case
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from jax.tree_util import Partial
 from PIL import Image
 
 from zfnet_jax.analysis import correspondence
@@ -28,7 +26,6 @@ from zfnet_jax.data.decode import decode
 from zfnet_jax.data.parts import Box, in_input, read_boxes
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.data.shapes import Shapes
-from zfnet_jax.model import forward
 
 LAYERS = ["conv3", "fc4"]
 
@@ -63,15 +60,6 @@ def test_chance_is_what_shuffling_gives():
     rng = np.random.default_rng(0)
     table = rng.choice([-1, 0, 1], (2, 20_000), p=[0.1, 0.7, 0.2])
     assert by_chance(table)[0] == pytest.approx(differing(rng.permuted(table, axis=1))[0], abs=0.01)
-
-
-@pytest.fixture(scope="module")
-def function(tiny: Case) -> Partial:
-    def way_up(params, images):
-        logits, trace = forward(tiny.model, params, images)
-        return logits, trace.activations
-
-    return Partial(way_up, tiny.params)
 
 
 @pytest.fixture(scope="module")

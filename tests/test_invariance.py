@@ -4,13 +4,11 @@ import pytest
 from conftest import CLASSES, TINY, Case
 from hypothesis import given
 from hypothesis import strategies as st
-from jax.tree_util import Partial
 from PIL import Image
 
 from zfnet_jax.analysis import invariance
 from zfnet_jax.analysis.invariance import respond, rotations, scales, translations, warp
 from zfnet_jax.architecture import ZFNET
-from zfnet_jax.model import forward
 
 SIZE = 32
 LAYERS = ["conv1", "norm2", "fc4"]
@@ -19,15 +17,6 @@ LAYERS = ["conv1", "norm2", "fc4"]
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
     return np.random.default_rng(0).normal(0, 50, (2, SIZE, SIZE, 3)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def function(tiny: Case) -> Partial:
-    def way_up(params, images):
-        logits, trace = forward(tiny.model, params, images)
-        return logits, trace.activations
-
-    return Partial(way_up, tiny.params)
 
 
 def bilinear(image: np.ndarray, row: float, col: float) -> np.ndarray:

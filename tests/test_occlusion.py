@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import CLASSES, Case
+from conftest import CLASSES, Case, function_of
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.tree_util import Partial
@@ -11,14 +11,6 @@ from zfnet_jax.analysis import occlusion
 from zfnet_jax.analysis.occlusion import Occlusion, Strongest, occlude, positions
 from zfnet_jax.analysis.pointing import point
 from zfnet_jax.model import forward
-
-
-def function_of(case: Case) -> Partial:
-    def function(params, images):
-        logits, trace = forward(case.model, params, images)
-        return logits, trace.activations
-
-    return Partial(function, case.params)
 
 
 def masked(image: np.ndarray, corner: np.ndarray, size: int, value: float) -> np.ndarray:
