@@ -53,7 +53,7 @@ def main(
     map: int | None = None,
     count: int = 5,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int = 128,
     out: Path | None = None,
 ) -> None:
     """Hide every part of a picture in turn and see what the net makes of the rest.

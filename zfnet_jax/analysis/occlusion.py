@@ -100,7 +100,7 @@ def occlude(
     stride: int,
     value: float = 0.0,
     number: int | None = None,
-    batch_size: int = 64,
+    batch_size: int = 128,
 ) -> Occlusion:
     """Slides a square over a picture.
 
