@@ -219,7 +219,7 @@ def test_correlation():
 
 
 def test_pointing_at_a_thin_part():
-    """The first of three squares that hide a thin part is centred beside it."""
+    """The first of three squares that hide all of a thin part is centred beside it."""
     grid = positions((3, 7), 3, 1)
     mask = np.zeros((3, 7), bool)
     mask[:, 3] = True
@@ -228,9 +228,18 @@ def test_pointing_at_a_thin_part():
     told = point(found, 1, mask)
     assert told.correct
     assert told.drop == pytest.approx(0.7)
-    assert (told.centre, told.peak, told.touches) == (False, True, True)
+    assert (told.centre, told.fullest, told.peak, told.touches) == (False, False, True, True)
     assert told.chance == pytest.approx(1 / 5)
     assert told.correlation == pytest.approx(1)
     other = point(found, 0, mask)
     assert (other.correct, other.touches) == (False, False)
     assert other.correlation == pytest.approx(-1)
+
+
+def test_the_square_that_hides_the_most_may_have_its_centre_on_the_object():
+    grid = positions((5, 5), 3, 1)
+    mask = np.zeros((5, 5), bool)
+    mask[1:4, 1:4] = True
+    found = made_up(np.full((*grid.shape[:2], 2), 0.5), [0.5, 0.5], grid, 3)
+    told = point(found, 0, mask)
+    assert (told.fullest, told.chance, told.correlation) == (True, 1, 0)

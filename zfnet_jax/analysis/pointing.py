@@ -28,6 +28,8 @@ class Pointing(NamedTuple):
       peak: whether the pixel is whose covering squares have the largest mean drop.
       touches: whether the square with the largest drop hides any of the object.
       chance: the share of all squares whose centre is on the object.
+      fullest: whether the centre of the square that hides the most of the object is on it, which a
+        net that knew all of the object would point at.
       correlation: of the drops and the object's hidden area, over all positions.
     """
 
@@ -37,6 +39,7 @@ class Pointing(NamedTuple):
     peak: bool
     touches: bool
     chance: float
+    fullest: bool
     correlation: float
 
 
@@ -64,5 +67,6 @@ def point(found: Occlusion, label: int, mask: np.ndarray) -> Pointing:
         peak=bool(mask[peak]),
         touches=bool(area[place] > 0),
         chance=float(np.mean(centres)),
+        fullest=points_at(mask, found.top_left[place_of_largest(area)], found.size),
         correlation=correlation(drop, area),
     )
