@@ -5,6 +5,8 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-for requirement in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
-    name, floor = re.match(r"([\w.-]+)>=([\d.]+)", requirement).groups()
-    print(f"{name}=={floor}")
+extras = project["optional-dependencies"]
+for requirement in [*project["dependencies"], *extras["experiments"], *extras["test"]]:
+    if not requirement.startswith(project["name"]):  # an extra that names another one
+        name, floor = re.match(r"([\w.-]+)>=([\d.]+)", requirement).groups()
+        print(f"{name}=={floor}")
