@@ -1,0 +1,236 @@
+"""What the layers of a net say of every picture of a source, computed once and kept.
+
+Zeiler & Fergus 2014, sections 5.2 and 5.3: features of fixed layers, seen in the centre view (a
+choice). The feature of the paper's layer n is what its block hands on, so pooled and normalised
+where the net does that (a choice). Maps that are too large are averaged over a coarser grid.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import Partial
+from tqdm import tqdm
+
+from zfnet_jax import __version__, parallel
+from zfnet_jax.architecture import Architecture, Conv, Dense
+from zfnet_jax.array_file import ArrayFile
+from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.experiments.pool import Pool
+from zfnet_jax.files import read_json, whole_folder
+from zfnet_jax.net import Net, describe, digest
+from zfnet_jax.viewing import numbered_batches, way_up, whole_batch
+
+MOST_VALUES = 9216
+"""Values a picture at most, by default: those of the paper's pool5, 6 x 6 x 256."""
+
+_ARRAY, _KEY = "features.npy", "key.json"
+
+
+class Reading(NamedTuple):
+    """Where a feature is read, and how it is reduced.
+
+    Attributes:
+      layer: the paper's layer, a convolution or a dense one.
+      at: the layer whose output is read: the last of the block.
+      shape: of that output.
+      grid: rows and columns that its maps are averaged over; None where they are left as they are.
+    """
+
+    layer: str
+    at: str
+    shape: tuple[int, ...]
+    grid: tuple[int, int] | None
+
+    @property
+    def values(self) -> int:
+        """Values a picture."""
+        return int(np.prod((*self.grid, self.shape[-1]) if self.grid else self.shape))
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {**self._asdict(), "values": self.values}
+
+
+def blocks(arch: Architecture) -> dict[str, str]:
+    """By convolution and hidden dense layer, the last layer before the next one."""
+    names = [layer.name for layer in arch]
+    weighted = [at for at, layer in enumerate(arch) if isinstance(layer, Conv | Dense)]
+    return {names[first]: names[after - 1] for first, after in pairwise(weighted)}
+
+
+def reading(arch: Architecture, layer: str, most_values: int = MOST_VALUES) -> Reading:
+    """Where a layer's feature is read, and over which grid its maps are averaged.
+
+    Args:
+      arch: the net's layers.
+      layer: a convolution or a hidden dense layer.
+      most_values: values a picture at most; the grid is the finest square one that keeps to it.
+
+    Returns:
+      The reading.
+
+    Raises:
+      ValueError: there is no such layer, or even the means of its maps are too many.
+    """
+    ends = blocks(arch)
+    if layer not in ends:
+        raise ValueError(f"layer {layer!r}: expected one of {', '.join(ends)}")
+    shape = arch.shapes()[ends[layer]]
+    size = int(np.prod(shape))
+    if size <= most_values:
+        return Reading(layer, ends[layer], shape, None)
+    side = int((most_values // shape[-1]) ** 0.5) if len(shape) == 3 else 0
+    if side < 1:
+        raise ValueError(
+            f"{most_values} values a picture: expected at least the {shape[-1]} of {layer}"
+        )
+    grid = min(side, shape[0]), min(side, shape[1])
+    return Reading(layer, ends[layer], shape, grid)
+
+
+def averaging(size: int, cells: int) -> np.ndarray:
+    """The matrix, (cells, size) float32, that averages a row of pixels over adjacent cells.
+
+    Cell i holds the pixels from floor(i size / cells) to ceil((i + 1) size / cells), so that cells
+    overlap by a pixel where they do not divide the row.
+    """
+    matrix = np.zeros((cells, size), np.float32)
+    for cell in range(cells):
+        first, end = cell * size // cells, -(-(cell + 1) * size // cells)
+        matrix[cell, first:end] = 1 / (end - first)
+    return matrix
+
+
+def compute(
+    net: Net,
+    pool: Pool,
+    readings: Sequence[Reading],
+    cache_folder: Path,
+    *,
+    batch_size: int = 32,
+) -> dict[str, np.ndarray]:
+    """The features of every picture, from the cache or in one pass over the pictures.
+
+    Args:
+      net: the net.
+      pool: the pictures.
+      readings: which features.
+      cache_folder: where they are kept, a folder for each layer; features of another net, of other
+        pictures or read otherwise are computed anew, which is said.
+      batch_size: pictures a step.
+
+    Returns:
+      By layer, (N, values) float32, memory-mapped and read-only.
+    """
+    source = _identity(net, pool)
+    keys = {each.layer: _sha256([source, each.describe()]) for each in readings}
+    missing = []
+    for each in readings:
+        place = cache_folder / each.layer
+        if (place / _KEY).exists() and read_json(place / _KEY) == keys[each.layer]:
+            continue
+        if place.exists():
+            print(f"{place}: features of another net, source or setting; computing them anew")
+        missing.append(each)
+    if missing:
+        with ExitStack() as stack:
+            folders = {
+                each.layer: stack.enter_context(
+                    whole_folder(cache_folder / each.layer, overwrite=True)
+                )
+                for each in missing
+            }
+            _compute(net, pool, missing, folders, batch_size)
+            for each in missing:
+                (folders[each.layer] / _KEY).write_text(json.dumps(keys[each.layer]) + "\n")
+    return {each.layer: np.load(cache_folder / each.layer / _ARRAY, "r") for each in readings}
+
+
+def _compute(
+    net: Net, pool: Pool, readings: Sequence[Reading], folders: dict[str, Path], batch_size: int
+) -> None:
+    files = {
+        each.layer: ArrayFile.create(
+            folders[each.layer] / _ARRAY, (len(pool), each.values), np.float32
+        )
+        for each in readings
+    }
+    frames = Frames.of(pool, net.preprocessing.frame, cache_gib=0)
+    size = whole_batch(frames, batch_size)
+    go_up = _compiled(tuple(readings))
+    mesh = parallel.make_mesh().local_mesh
+    function = jax.device_put(way_up(net), parallel.replicated(mesh))
+    with tqdm(
+        numbered_batches(frames, size),
+        "features",
+        total=-(-len(pool) // size),
+        disable=None,
+        leave=False,
+        unit="batch",
+    ) as bar:
+        for raw, numbers, _ in bar:
+            found = go_up(function, jax.device_put(raw, parallel.by_example(mesh)))
+            counted = numbers >= 0
+            for layer, file in files.items():
+                file.write(numbers[counted], np.asarray(found[layer])[counted])
+
+
+@cache
+def _compiled(readings: tuple[Reading, ...]) -> Callable[[Partial, Array], dict[str, Array]]:
+    def go_up(function: Partial, raw: Array) -> dict[str, Array]:
+        _, activations = function(raw)
+        return {each.layer: _reduce(activations[each.at], each.grid) for each in readings}
+
+    mesh = parallel.make_mesh().local_mesh
+    cut = parallel.by_example(mesh)
+    return parallel.jit(go_up, in_shardings=(parallel.replicated(mesh), cut), out_shardings=cut)
+
+
+def _reduce(maps: Array, grid: tuple[int, int] | None) -> Array:
+    if grid is not None:
+        down, across = (averaging(*pair) for pair in zip(maps.shape[1:3], grid, strict=True))
+        maps = jnp.einsum("rh,nhwc,qw->nrqc", down, maps, across, precision="highest")
+    return maps.reshape(len(maps), -1)
+
+
+def identify(net: Net) -> str:
+    """A digest of what a net computes from a picture."""
+    arrays = {"params": net.params, "mean": net.preprocessing.mean}
+    described = describe(net)
+    return _sha256(
+        [digest(arrays), described["preprocessing"], described["config"]["architecture"]]
+    )
+
+
+def identify_pictures(pool: Pool) -> str:
+    """A digest of which pictures a pool holds, by their names, and of their classes."""
+    return _sha256([pool.names, pool.labels.tolist(), pool.class_names])
+
+
+def _identity(net: Net, pool: Pool) -> str:
+    return _sha256([__version__, identify(net), _stamps(pool)])
+
+
+def _stamps(pool: Pool) -> list[Any]:
+    """The pictures' names, with the size and the time of those that are files."""
+    roots = [getattr(source, "root", None) for source in pool.sources]
+    stamps = []
+    for name, (source, _) in zip(pool.names, pool.places.tolist(), strict=True):
+        root = roots[source]
+        status = (root / name).stat() if root is not None else None
+        stamps.append([name, *((status.st_size, status.st_mtime_ns) if status else ())])
+    return stamps
+
+
+def _sha256(what: Any) -> str:
+    return hashlib.sha256(json.dumps(what).encode("utf-8", "surrogateescape")).hexdigest()

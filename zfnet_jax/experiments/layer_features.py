@@ -1,0 +1,110 @@
+"""What each layer of a net is worth: linear classifiers on the features of every layer.
+
+Zeiler & Fergus 2014, section 5.3 and Table 7: a linear SVM or a softmax on the first n layers. The
+SVM is scikit-learn's, one class against the others (a choice).
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.svm import SVC
+from tqdm import tqdm
+
+from zfnet_jax.experiments.classify import Fit, score, split
+from zfnet_jax.experiments.folds import Fold
+from zfnet_jax.experiments.record import Record
+from zfnet_jax.experiments.softmax import fit_softmax
+from zfnet_jax.experiments.transfer import spread
+
+
+def fit_svm(
+    features: np.ndarray, labels: np.ndarray, classes: int, c: float
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A linear SVM as a `Fit`: its scores are distances from each class's plane.
+
+    Solved in the dual from the products of all pairs of training rows, which are computed once for
+    all classes; LinearSVC goes through every row's features for each class again and again. A
+    class that has no picture here scores lowest.
+    """
+    machine = OneVsRestClassifier(SVC(C=c, kernel="precomputed"))
+    machine.fit(features @ features.T, labels)
+
+    def scores(tested: np.ndarray) -> np.ndarray:
+        found = machine.decision_function(tested @ features.T)
+        # Of two classes there is one plane.
+        found = np.stack([-found, found], axis=1) if found.ndim == 1 else found
+        every = np.full((len(tested), classes), -np.inf)
+        every[:, machine.classes_] = found
+        return every
+
+    return scores
+
+
+FITS: dict[str, Fit] = {"svm": fit_svm, "softmax": fit_softmax}
+
+
+def layer_features(
+    features: Mapping[str, Any],
+    labels: np.ndarray,
+    folds: Sequence[Fold],
+    classifiers: Sequence[str],
+    record: Record,
+    net: str,
+    c: float | None = None,
+) -> None:
+    """Scores the classifiers on every layer and fold that the record lacks.
+
+    Args:
+      features: by layer, (N, D), may be memory-mapped.
+      labels: (N,) int.
+      folds: which pictures train and test.
+      classifiers: names in `FITS`.
+      record: where each finished part goes.
+      net: what the net is called there.
+      c: inverse strength of the penalty, for rows of unit length; None chooses it inside
+        each training part.
+    """
+    every = list(itertools.product(features, range(len(folds))))
+    for layer, fold in tqdm(every, net, disable=None, leave=False, unit="fold"):
+        keys = {
+            each: {"net": net, "layer": layer, "classifier": each, "fold": fold}
+            for each in classifiers
+        }
+        missing = [each for each, key in keys.items() if record.find(**key) is None]
+        if not missing:
+            continue
+        parts = split(features[layer], labels, folds[fold])
+        for each in missing:
+            record.add({**keys[each], **score(FITS[each], parts, c)._asdict()})
+
+
+class Row(NamedTuple):
+    """The folds of one number together.
+
+    Attributes:
+      net: which net.
+      layer: which layer.
+      classifier: which.
+      mean: of the accuracies, 0..1.
+      std: their sample standard deviation; None of a single fold.
+      folds: how many.
+    """
+
+    net: str
+    layer: str
+    classifier: str
+    mean: float
+    std: float | None
+    folds: int
+
+
+def rows(parts: Sequence[dict[str, Any]]) -> list[Row]:
+    """The finished parts as a table, in the order of their first appearance."""
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for part in parts:
+        key = part["net"], part["layer"], part["classifier"]
+        found.setdefault(key, []).append(part["accuracy"])
+    return [Row(*key, *spread(values), len(values)) for key, values in found.items()]

@@ -1,0 +1,231 @@
+"""The tables and figures of transfer and of what each layer is worth, the paper's beside them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
+
+from zfnet_jax.experiments import transfer
+from zfnet_jax.experiments.transfer import PRE_TRAINED, SCRATCH
+
+CALTECH_101 = {
+    PRE_TRAINED: {15: "83.8 ± 0.5", 30: "86.5 ± 0.5"},
+    SCRATCH: {15: "22.8 ± 1.5", 30: "46.5 ± 1.7"},
+}
+"""The paper's Table 4, percent by training images a class."""
+
+CALTECH_256 = {
+    PRE_TRAINED: {15: "65.7", 30: "70.6", 45: "72.7", 60: "74.2"},
+    SCRATCH: {15: "9.0", 30: "22.5", 45: "31.2", 60: "38.8"},
+}
+"""The paper's Table 5."""
+
+FIG_9 = {1: 27.2, 2: 39.2, 3: 46.2, 4: 51.8, 5: 54.9, 6: 57.0, 7: 58.9, 10: 62.6} | {
+    n: float(value) for n, value in CALTECH_256[PRE_TRAINED].items()
+}
+"""The paper's curve on Caltech-256: as measured in the figure up to 10, then the table's."""
+
+VOC_2012 = {
+    **{"aeroplane": 96.0, "bicycle": 77.1, "bird": 88.4, "boat": 85.5, "bottle": 55.8},
+    **{"bus": 85.8, "car": 78.6, "cat": 91.2, "chair": 65.0, "cow": 74.4, "diningtable": 67.7},
+    **{"dog": 87.8, "horse": 86.0, "motorbike": 85.1, "person": 90.9, "pottedplant": 52.2},
+    **{"sheep": 83.6, "sofa": 61.1, "train": 91.8, "tvmonitor": 76.1},
+}
+"""The paper's Table 6, average precision in percent."""
+
+TABLE_7 = {
+    "svm": {
+        1: ("44.8 ± 0.7", "24.6 ± 0.4"),
+        2: ("66.2 ± 0.5", "39.6 ± 0.3"),
+        3: ("72.3 ± 0.4", "46.0 ± 0.3"),
+        4: ("76.6 ± 0.4", "51.3 ± 0.1"),
+        5: ("86.2 ± 0.8", "65.6 ± 0.3"),
+        7: ("85.5 ± 0.4", "71.7 ± 0.2"),
+    },
+    "softmax": {5: ("82.9 ± 0.4", "65.7 ± 0.5"), 7: ("85.4 ± 0.4", "72.6 ± 0.1")},
+}
+"""The paper's Table 7: Caltech-101 with 30 images a class, Caltech-256 with 60."""
+
+_OURS, _THEIRS, _SCRATCH = "#c1440e", "#8c8c8c", "#1f6f8b"
+_LINES = ("#c1440e", "#1f6f8b", "#8a6d00", "#6a4c93")
+
+
+def percent(mean: float, std: float | None) -> str:
+    """0.4567 and 0.0123 as "45.7 ± 1.2"."""
+    return f"{100 * mean:.1f}" + (f" ± {100 * std:.1f}" if std is not None else "")
+
+
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    every = [heads, *lines]
+    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in every
+    ]
+    text.insert(1, "-" * (sum(widths) + 2 * (len(widths) - 1)))
+    return "\n".join(text) + "\n"
+
+
+def transfer_text(rows: Sequence[transfer.Row]) -> str:
+    """Tables 4 and 5: our numbers, and beside them the paper's for as many images a class."""
+    heads = ("net", "a class", "classes", "accuracy, %", "paper: Caltech-101", "Caltech-256")
+    lines = [
+        (
+            row.model,
+            str(row.n),
+            str(row.classes),
+            percent(row.mean, row.std),
+            CALTECH_101[row.model].get(row.n, "-"),
+            CALTECH_256[row.model].get(row.n, "-"),
+        )
+        for row in rows
+    ]
+    return _table(heads, lines)
+
+
+def transfer_picture(rows: Sequence[transfer.Row], title: str, path: Path) -> None:
+    """Draws the manner of Fig 9: accuracy over training images a class.
+
+    Args:
+      rows: the table.
+      title: what the pictures are, in a line.
+      path: the picture to write.
+    """
+    figure, axes = _axes((6.4, 4.2), title)
+    for model, colour in ((PRE_TRAINED, _OURS), (SCRATCH, _SCRATCH)):
+        mine = [row for row in rows if row.model == model]
+        if mine:
+            _line(axes, [row.n for row in mine], mine, colour, model)
+    axes.plot(
+        list(FIG_9),
+        [value / 100 for value in FIG_9.values()],
+        color=_THEIRS,
+        linestyle="--",
+        linewidth=1.2,
+        label="paper: ImageNet to Caltech-256",
+        zorder=1,
+    )
+    ticks = sorted({row.n for row in rows} | {1, 2, 5, 10, 30, 60})
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, list(map(str, ticks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="training images a class", ylabel="mean of per-class accuracies")
+    _legend_below(figure, axes)
+    figure.savefig(path, dpi=120)
+
+
+def layers_text(rows: Sequence[Any], numbers: Mapping[str, int]) -> str:
+    """Table 7: our numbers, and beside them the paper's of the layer of the same number.
+
+    Args:
+      rows: of `layer_features.rows`.
+      numbers: the place of each layer in the net, from 1.
+    """
+    heads = ("net", "layer", "classifier", "accuracy, %", "paper: Caltech-101", "Caltech-256")
+    lines = [
+        (
+            row.net,
+            row.layer,
+            row.classifier,
+            percent(row.mean, row.std),
+            *TABLE_7[row.classifier].get(numbers[row.layer], ("-", "-")),
+        )
+        for row in rows
+    ]
+    return _table(heads, lines)
+
+
+def layers_picture(rows: Sequence[Any], numbers: Mapping[str, int], title: str, path: Path) -> None:
+    """Draws accuracy over layers, the paper's SVM on Caltech-101 beside it.
+
+    Args:
+      rows: of `layer_features.rows`.
+      numbers: the place of each layer in the net, from 1.
+      title: what the pictures are, in a line.
+      path: the picture to write.
+    """
+    figure, axes = _axes((6.4, 4.2), title)
+    series = dict.fromkeys((row.net, row.classifier) for row in rows)
+    for colour, (net, classifier) in zip(_LINES, series, strict=False):
+        mine = [row for row in rows if (row.net, row.classifier) == (net, classifier)]
+        _line(axes, [numbers[row.layer] for row in mine], mine, colour, f"{classifier}, {net}")
+    paper = {layer: float(cells[0].split()[0]) / 100 for layer, cells in TABLE_7["svm"].items()}
+    style = {"color": _THEIRS, "linestyle": "--", "linewidth": 1.2, "marker": ".", "zorder": 1}
+    label = "paper: svm, Caltech-101, 30 a class"
+    axes.plot(list(paper), list(paper.values()), label=label, **style)
+    shown = {numbers[row.layer]: row.layer for row in rows}
+    shown = {layer: shown.get(layer, str(layer)) for layer in sorted({*shown, *paper})}
+    axes.set_xticks(list(shown), list(shown.values()))
+    axes.set(xlabel="features of layer", ylabel="mean of per-class accuracies")
+    _legend_below(figure, axes)
+    figure.savefig(path, dpi=120)
+
+
+def voc_text(found: Mapping[str, float | None]) -> str:
+    """Table 6: average precision by class, beside the paper's.
+
+    Args:
+      found: 0..1 by class, None where no test picture shows it.
+    """
+    lines = [
+        (name, "-" if value is None else f"{100 * value:.1f}", f"{VOC_2012[name]:.1f}")
+        for name, value in found.items()
+    ]
+    known = [value for value in found.values() if value is not None]
+    mean = f"{100 * sum(known) / len(known):.1f}" if known else "-"
+    lines.append(("mean", mean, f"{sum(VOC_2012.values()) / len(VOC_2012):.1f}"))
+    return _table(("class", "average precision, %", "paper, on the test set"), lines)
+
+
+def voc_picture(found: Mapping[str, float | None], title: str, path: Path) -> None:
+    """Draws average precision by class, the paper's beside it."""
+    figure, axes = _axes((9, 3.8), title)
+    places = range(len(found))
+    ours = [value or 0.0 for value in found.values()]
+    theirs = [VOC_2012[name] / 100 for name in found]
+    axes.bar([x - 0.2 for x in places], ours, 0.4, color=_OURS, label="this net")
+    axes.bar([x + 0.2 for x in places], theirs, 0.4, color=_THEIRS, label="paper, test set")
+    axes.set_xticks(list(places), list(found), rotation=60, ha="right")
+    axes.set_ylabel("average precision")
+    axes.grid(visible=False, axis="x")
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside right upper")
+    figure.savefig(path, dpi=120)
+
+
+def _axes(size: tuple[float, float], title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.set(ylim=(0, 1))
+    axes.set_title(title, fontsize=10)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    """Where no line can run through it."""
+    entries = axes.get_legend_handles_labels()
+    figure.legend(*entries, frameon=False, loc="outside lower center", ncols=2, fontsize=9)
+
+
+def _line(axes: Axes, places: Sequence[int], rows: Sequence[Any], colour: str, label: str) -> None:
+    means, deviations = [row.mean for row in rows], [row.std or math.nan for row in rows]
+    axes.errorbar(
+        places,
+        means,
+        deviations,
+        color=colour,
+        label=label,
+        linewidth=1.5,
+        marker="o",
+        capsize=3,
+        markersize=4,
+    )
