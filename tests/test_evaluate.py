@@ -85,7 +85,7 @@ def expected_of(probability: np.ndarray, labels: np.ndarray) -> dict[str, float]
 @pytest.mark.parametrize("views", [1, 10])
 def test_nets_and_their_mean_by_hand(views):
     source = Memory()
-    nets = [make_net(0), make_net(1, size=28)]  # each reads frames of its own size
+    nets = [make_net(0), make_net(1)]  # of other channels and another mean
     each = [probabilities(net, source, views) for net in nets]
     source.labels[::3] = each[0].argmax(axis=1)[::3]  # else next to none is right
     results = evaluate_nets(nets, source, views=views, batch_size=16)
@@ -145,6 +145,21 @@ def test_nets_of_different_classes_are_refused():
     other = dataclasses.replace(make_net(1, name="other"), class_names=NAMES[::-1])
     with pytest.raises(ValueError, match=r"nets 'one' and 'other': expected the same classes"):
         evaluate_nets([one, other], Memory())
+
+
+def test_nets_of_different_input_sizes_are_refused():
+    nets = [make_net(0, name="one"), make_net(1, name="same"), make_net(2, size=28, name="other")]
+    message = r"nets 'one' and 'other': expected the same input size, they read 32 and 28 pixels"
+    with pytest.raises(ValueError, match=message):
+        evaluate_nets(nets, Memory())
+
+
+def test_the_command_names_the_files_of_nets_that_differ(capsys, tmp_path: Path):
+    paths = [tmp_path / "one.safetensors", tmp_path / "other.safetensors"]
+    for path, size in zip(paths, (32, 28), strict=True):
+        weights.write(make_net(0, size=size), path)
+    said = failure(capsys, "--ckpt", *paths)
+    assert f"nets {paths[0]} and {paths[1]}: expected the same input size, they read 32" in said
 
 
 def test_data_of_other_classes_is_refused():

@@ -111,13 +111,27 @@ def evaluate(
 _score = jax.jit(score)
 
 
+def expect_ensemble(names: Sequence[object], nets: Sequence[Net]) -> None:
+    """Raises ValueError where nets differ in classes or input size, by the two nets' names."""
+    for name, net in zip(names, nets, strict=True):
+        said = f"nets {names[0]} and {name}: expected the same"
+        if net.class_names != nets[0].class_names:
+            raise ValueError(
+                f"{said} classes, they have {len(nets[0].class_names)} and {len(net.class_names)} "
+                "of their own"
+            )
+        sizes = [each.architecture.input_size for each in (nets[0], net)]
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"{said} input size, they read {sizes[0]} and {sizes[1]} pixels")
+
+
 def evaluate_nets(
     nets: Sequence[Net], source: Source, *, views: Literal[1, 10] = 1, batch_size: int = 64
 ) -> list[dict[str, float]]:
     """Evaluates each net alone, then, where there are several, their mean.
 
     Args:
-      nets: nets of the same classes.
+      nets: nets of the same classes and input size.
       source: labelled pictures of those classes.
       views: 1 or 10.
       batch_size: crops that a net sees at once: images times views.
@@ -126,14 +140,9 @@ def evaluate_nets(
       For each net, and last for the mean of several: `loss`, `top1`, `top5` and `per_class`.
 
     Raises:
-      ValueError: the nets differ in their classes, or the source has others.
+      ValueError: the nets differ in their classes or input sizes, or the source has other classes.
     """
-    for net in nets:
-        if net.class_names != nets[0].class_names:
-            raise ValueError(
-                f"nets {nets[0].config.name!r} and {net.config.name!r}: expected the same classes, "
-                f"they have {len(nets[0].class_names)} and {len(net.class_names)} of their own"
-            )
+    expect_ensemble([repr(net.config.name) for net in nets], nets)
     if source.class_names != nets[0].class_names:
         raise ValueError(
             f"data of {len(source.class_names)} classes: expected the net's own "
@@ -177,6 +186,7 @@ def main(
     cli.expect("ckpt", "", len(ckpt) > 0, "at least one net")
     cli.expect("batch-size", batch_size, batch_size >= 1, "1 or more")
     nets = [checkpoint.load(path) for path in ckpt]
+    expect_ensemble(ckpt, nets)
     config = nets[0].config
     data = config.data
     if source is not None:  # the lists are of the net's own data set
