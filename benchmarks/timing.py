@@ -1,7 +1,6 @@
 """Timing of several ways to do one thing, in turns."""
 
 import contextlib
-import itertools
 import multiprocessing
 import platform
 import statistics
@@ -9,17 +8,17 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from importlib import metadata
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, TypeVar
 
 from zfnet_jax.data.scan import processors
+from zfnet_jax.experiments.hardware import processor_name
 
 
 def describe_machine(packages: Sequence[str]) -> str:
     """One line: the processor, how many of them, and the versions of some packages."""
     versions = [f"{name} {metadata.version(name)}" for name in packages]
     python = f"Python {platform.python_version()}"
-    return ", ".join([f"{_processor_name()} x {processors()}", python, *versions])
+    return ", ".join([f"{processor_name()} x {processors()}", python, *versions])
 
 
 _Name = TypeVar("_Name", bound=Hashable)
@@ -122,12 +121,3 @@ def print_ratio(seconds: Mapping[str, Sequence[float]], ours: str, digits: int =
     ratio = medians[best] / mine
     print(f"ratio {ratio:.{digits}f} (speed of {ours} / speed of {best}, medians)")
     return ratio
-
-
-def _processor_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in itertools.islice(info.open(), 100):
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
