@@ -1,0 +1,113 @@
+"""tools/ensemble.py, as a user runs it, on the tiny configuration."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import STEPS, VAL, Zfnet, lines_of, one_line
+from conftest import ROOT
+
+from zfnet_jax import checkpoint
+from zfnet_jax import config as configs
+from zfnet_jax.data import open_splits
+from zfnet_jax.evaluate import evaluate_nets
+
+pytest_plugins = ["tiny_runs"]
+
+ENSEMBLE = ROOT / "tools" / "ensemble.py"
+
+# Stops itself once the first of the nets has noted so many steps.
+STOPPED = """
+import os, runpy, signal, sys
+from zfnet_jax import metrics
+
+add, counts = metrics.Meter.add, [int(sys.argv[1])]
+
+def noted(self, step, values):
+    add(self, step, values)
+    if step in counts:
+        counts.clear()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+metrics.Meter.add = noted
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def config(zfnet: Zfnet) -> Path:
+    """The tiny configuration with the split of its first seed as lists."""
+    mine, text = configs.load(zfnet.config), zfnet.config.read_text()
+    splits = open_splits(mine.data, mine.seed)
+    for name, source in (("train_list", splits.train), ("val_list", splits.val)):
+        path = zfnet.place / name
+        path.write_text("".join(f"{each}\n" for each in source.names))  # pyright: ignore
+        text = text.replace("val_fraction=0.25", f"{name}={str(path)!r}, val_fraction=0.25")
+    path = zfnet.place / "listed.py"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.slow
+def test_a_stop_and_going_on(zfnet: Zfnet, config: Path):
+    out = zfnet.place / "runs" / "tiny-ensemble"
+    command = (ENSEMBLE, "--config", config, "--count", 2)
+    result = zfnet.run("-c", STOPPED, 5, *command, "--together", "yes")
+    assert result.returncode == 128 + signal.SIGTERM
+    assert result.stdout.splitlines()[-1] == (
+        "stopped and saved; the same command goes on from runs/tiny-ensemble"
+    )
+    runs = [out / "seed0", out / "seed1"]
+    assert [checkpoint.load(run).step for run in runs] == [5, 5]
+    assert not (out / "ensemble.json").exists()
+    result = zfnet.run(*command, "--together", "no")
+    assert (result.returncode, result.stderr) == (0, "")
+    for run in runs:
+        steps = [line["step"] for line in lines_of(run) if line["split"] == "train"]
+        assert steps == list(range(1, STEPS + 1))
+    lines = result.stdout.splitlines()
+    assert lines[-1] == "wrote ensemble.md, .json and .png to runs/tiny-ensemble: 2 nets"
+    table = (out / "ensemble.md").read_text()
+    assert "\n".join(lines[-1 - len(table.splitlines()) : -1]) + "\n" == table
+
+    data = json.loads((out / "ensemble.json").read_text())
+    assert (data["seeds"], data["steps"], data["together"]) == ([0, 1], [STEPS] * 2, False)
+    assert data["val_images"] == VAL
+    assert "jax" in data["hardware"]
+    nets = [checkpoint.load(run) for run in runs]
+    val = open_splits(nets[0].config.data, 0).val
+    rows = data["scores"]
+    names = ["seed0", "seed1", "mean of 2"]
+    assert [(row["views"], row["net"]) for row in rows] == [(v, n) for v in (1, 10) for n in names]
+    expected = [each for views in (1, 10) for each in evaluate_nets(nets, val, views=views)]
+    for row, numbers in zip(rows, expected, strict=True):
+        assert {key: row[key] for key in numbers} == pytest.approx(numbers, rel=1e-4)
+    assert len(np.unique([row["loss"] for row in rows])) == len(rows)
+
+    # Nothing is trained or evaluated again.
+    before = (out / "parts.json").stat().st_mtime_ns
+    again = zfnet.run(*command)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.splitlines()[-1] == lines[-1]
+    assert json.loads((out / "ensemble.json").read_text()) == data
+    assert (out / "parts.json").stat().st_mtime_ns == before
+
+
+def test_what_a_user_can_get_wrong(zfnet: Zfnet, tmp_path: Path):
+    for options, message in (
+        (("--config", zfnet.config), "error: data folder:"),  # split by the seed
+        (("--config", zfnet.config, "--count", 1), "error: --count 1: expected 2 or more"),
+        (("--config", "nowhere.py"), "error: config nowhere.py: expected a Python file"),
+    ):
+        result = zfnet.run(ENSEMBLE, *options, "--out", tmp_path / "out")
+        assert one_line(result).startswith(message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_has_an_example(zfnet: Zfnet):
+    done = zfnet.run(ENSEMBLE, "--help")
+    assert done.returncode == 0
+    assert "Example: python tools/ensemble.py --config" in done.stdout

@@ -1,0 +1,243 @@
+"""Nets that differ in their seed alone, one after the other or in one program (Table 2).
+
+Together, their parameters are stacked and one compiled step maps over the stack. Each net sees the
+order, the crops, the dropout and the first weights that its own seed gives it alone, so that it
+ends where it would have ended alone, but for rounding.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from zfnet_jax import optimizer, parallel
+from zfnet_jax.architecture import CHANNELS
+from zfnet_jax.config import TrainConfig
+from zfnet_jax.course import Course
+from zfnet_jax.data import Source, open_splits
+from zfnet_jax.data.folder import FolderSource
+from zfnet_jax.data.pipeline import Batch
+from zfnet_jax.data.preprocessing import Crops, Preprocessing, frame_size
+from zfnet_jax.data.tfds import TfdsSource
+from zfnet_jax.model import ZFNet
+from zfnet_jax.step import TrainState, init_state, make_train_step
+from zfnet_jax.train import fit
+
+
+def members(config: TrainConfig, count: int) -> list[TrainConfig]:
+    """The runs of an ensemble: the configuration with its seed and the `count` - 1 after it.
+
+    Raises:
+      ValueError: the seed decides which pictures are held out, so that each net would have learned
+        from pictures that another is validated on.
+    """
+    runs = [replace(config, seed=config.seed + number) for number in range(count)]
+    first, *others = (_held_out(open_splits(run.data, run.seed).val) for run in runs)
+    if any(other != first for other in others):
+        raise ValueError(
+            f"data {config.data.source}: the seed splits it, so that each net would be validated "
+            "on pictures that another has seen; expected a data set with a split of its own, or "
+            "data.train_list and data.val_list"
+        )
+    return runs
+
+
+def _held_out(source: Source) -> Any:
+    """Which pictures of the data set a source has; None for drawn ones, which no two sets share."""
+    match source:
+        case FolderSource():
+            return source.names
+        case TfdsSource():
+            return source.indices.tolist()
+        case _:
+            return None
+
+
+def fit_one_by_one(configs: Sequence[TrainConfig], runs: Sequence[Path]) -> int | None:
+    """Trains nets one after the other, or goes on; returns the signal that stopped it early."""
+    for config, run in zip(configs, runs, strict=True):
+        signal = fit(config, run)
+        if signal:
+            return signal
+    return None
+
+
+def fit_together(configs: Sequence[TrainConfig], runs: Sequence[Path]) -> int | None:
+    """Trains nets in one program, or goes on with them from wherever each of them was stopped.
+
+    Those that are furthest behind go together until they meet the next. Each is validated, saved
+    and written about as if it were alone.
+
+    Args:
+      configs: runs that differ in their seed alone.
+      runs: their folders.
+
+    Returns:
+      The signal that stopped it early, after all was saved; None at the end.
+
+    Raises:
+      ValueError: as `train.fit`.
+    """
+    with parallel.StopRequest() as stop, ExitStack() as stack:
+        courses = [
+            stack.enter_context(Course(config, run))
+            for config, run in zip(configs, runs, strict=True)
+        ]
+        while (under_way := _under_way(courses)) and not stop.noted():
+            steps = sorted({course.step for course in under_way})
+            behind = [course for course in under_way if course.step == steps[0]]
+            _advance(behind, steps[1] if len(steps) > 1 else behind[0].setting.last_step, stop)
+        if not stop.noted():
+            for course in courses:
+                course.finish()
+    return stop.signal
+
+
+def _under_way(courses: Sequence[Course]) -> list[Course]:
+    return [
+        each for each in courses if each.step < each.setting.last_step or each.awaits_validation
+    ]
+
+
+def _advance(courses: Sequence[Course], until: int, stop: parallel.StopRequest) -> None:
+    """Takes courses that stand at one step to another, or to where they are asked to stop."""
+    setting, config = courses[0].setting, courses[0].config
+    mesh, whole = setting.mesh, parallel.replicated(setting.mesh)
+    step = stacked_step(setting.model, setting.tx, setting.preprocessing, config.data.crops, mesh)
+    stack = jax.jit(_stack, out_shardings=whole)
+    unstack = jax.jit(partial(_unstack, count=len(courses)), out_shardings=whole)
+    seeds = jnp.array([course.config.seed for course in courses], jnp.int32)
+    means = np.stack([course.setting.preprocessing.mean for course in courses])
+    seeds, means = parallel.replicate(mesh, (seeds, means))
+    batches = zip(*(course.batches() for course in courses), strict=True)
+    by_example = NamedSharding(mesh, PartitionSpec(None, "data"))
+
+    def settle(states: TrainState) -> None:
+        for course, state in zip(courses, unstack(states), strict=True):
+            course.state = state
+
+    def restart_clocks() -> None:
+        for course in courses:
+            course.restart_clock()
+
+    states = stack([course.state for course in courses])
+    restart_clocks()
+    while not stop.noted() and (
+        courses[0].step < until or any(course.awaits_validation for course in courses)
+    ):
+        if any(course.awaits_validation for course in courses):
+            settle(states)
+            for course in courses:
+                if course.awaits_validation:
+                    course.validate(stop.noted)
+            restart_clocks()
+            states = stack([course.state for course in courses])
+            continue
+        batch = jax.device_put(Batch(*map(np.stack, zip(*next(batches), strict=True))), by_example)
+        states, values = step(states, batch, seeds, means)
+        for course, mine in zip(courses, unstack(values), strict=True):
+            course.note(mine)
+        stop.agreed(courses[0].step)
+        if courses[0].awaits_saving:
+            settle(states)
+            for course in courses:
+                course.save()
+            restart_clocks()
+    settle(states)
+    for course in courses:
+        course.save()
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _unstack(tree: Any, count: int) -> list[Any]:
+    return [jax.tree.map(itemgetter(number), tree) for number in range(count)]
+
+
+def stacked_step(
+    model: ZFNet,
+    tx: optax.GradientTransformation,
+    preprocessing: Preprocessing,
+    crops: Crops,
+    mesh: Mesh,
+) -> Any:
+    """One update of several nets, as `make_train_step` makes one of one, compiled over a mesh.
+
+    Args:
+      model: the network.
+      tx: the optimiser.
+      preprocessing: of any of the nets; each brings a mean of its own.
+      crops: how the network's crop is drawn from a frame.
+      mesh: the devices; each net's batch is cut over all of them.
+
+    Returns:
+      A function (states, batches, seeds, means) -> (states, metrics), whose arrays are those of
+      the single step led by an axis of nets; the states it is given are donated.
+    """
+
+    def step(state: TrainState, batch: Batch, seed: Array, mean: Any) -> Any:
+        mine = replace(preprocessing, mean=mean)
+        return make_train_step(model, tx, mine, crops, seed)(state, batch)  # pyright: ignore[reportArgumentType]
+
+    whole = parallel.replicated(mesh)
+    by_example = NamedSharding(mesh, PartitionSpec(None, "data"))
+    return parallel.jit(
+        jax.vmap(step),
+        donate_argnums=0,
+        in_shardings=(whole, by_example, whole, whole),
+        out_shardings=whole,
+    )
+
+
+def bytes_together(config: TrainConfig, num_classes: int, count: int) -> int:
+    """The memory that a step of several nets takes on each device, as its compiler says.
+
+    Args:
+      config: the run of one of them.
+      num_classes: of the data set.
+      count: how many nets.
+    """
+    arch, frame = config.architecture, frame_size(config.architecture.input_size)
+    model = ZFNet(arch, num_classes, dtype=parallel.compute_dtype(config.dtype))
+    tx = optimizer.make_optimizer(config.optimizer, arch, total_steps=1)
+    mean = np.zeros((frame, frame, CHANNELS), np.float32)
+    step = stacked_step(
+        model, tx, Preprocessing(frame, mean), config.data.crops, parallel.make_mesh()
+    )
+    rows = config.train.batch_size
+    one = (
+        jax.eval_shape(lambda: init_state(model, tx, seed=0)),
+        Batch(np.zeros((rows, frame, frame, CHANNELS), np.uint8), np.zeros(rows, np.int32)),
+        np.int32(0),
+        mean,
+    )
+    several = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), one)
+    found = step.lower(*several).compile().memory_analysis()
+    return (
+        found.argument_size_in_bytes
+        + found.output_size_in_bytes
+        + found.temp_size_in_bytes
+        - found.alias_size_in_bytes
+    )
+
+
+def goes_together(config: TrainConfig, num_classes: int, count: int) -> bool:
+    """Whether several nets are better trained in one program: where it fits, but not on a CPU.
+
+    A CPU is busy with one net, and takes half as long again over the grouped convolutions of
+    several. It is the one device that does not say how much memory it has.
+    """
+    limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    return limit is not None and bytes_together(config, num_classes, count) <= limit
