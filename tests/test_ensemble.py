@@ -94,6 +94,7 @@ def test_nets_that_were_stopped_at_different_steps_go_on_together(
     expect_same(runs, alone)
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_nets(tiny_configs):
     one, three = (bytes_together(tiny_configs[0], 3, count) for count in (1, 3))
     parameters = 4 * tiny_configs[0].architecture.parameter_count(3)

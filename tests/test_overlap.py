@@ -80,6 +80,7 @@ def by_loops(first, second, threshold: float, mirrored: bool) -> dict[tuple[int,
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("within", [False, True])
 def test_no_pair_is_lost(within: bool, mirrored: bool):
@@ -110,6 +111,7 @@ def test_the_blocks_do_not_matter(rows: int, columns: int):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_more_candidates_than_are_compared_at_a_time(monkeypatch):
     first, second = alike(8, 0), alike(9, 1)
     whole = near_duplicates(first, second, 0.75)

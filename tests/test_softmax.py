@@ -84,6 +84,7 @@ def test_standardised_by_the_training_part_alone():
     np.testing.assert_array_equal(standardise(train, 100 * test)[0], rows)
 
 
+@pytest.mark.slow
 def test_more_features_than_pictures_lose_nothing():
     features, labels = make_features(features=400)
     train, test = standardise(features[:60], features[60:])
@@ -139,6 +140,7 @@ def test_c_is_chosen_on_what_is_held_out():
     assert choose_c(fit_stub, features[:2], labels[:2], 2, np.zeros(2, int), grid) == ALONE
 
 
+@pytest.mark.slow
 def test_a_fold_is_scored():
     features, labels = make_features()
     wide = np.random.default_rng(1).permutation(len(labels))

@@ -93,6 +93,7 @@ def planted() -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_copies_are_listed_and_left_out_of_training(tool):
     numbers, excluded, said = tool("A", "B & <b>", warned=True)
     pairs = {pair["b"]: pair for pair in numbers["pairs"]}
