@@ -29,6 +29,7 @@ from zfnet_jax.experiments.conclusions import CONCLUSIONS, Judgement, judge
 from zfnet_jax.model import ZFNet
 from zfnet_jax.optimizer import make_optimizer
 from zfnet_jax.report import ablation as report
+from zfnet_jax.report import markdown
 from zfnet_jax.step import init_state, make_train_step
 
 BY_NAME = {each.name: each for each in ABLATIONS}
@@ -290,3 +291,8 @@ def test_the_figure(tmp_path: Path):
     report.plot(PARTS, "mine", path)
     with Image.open(path) as picture:
         assert picture.width > 1000
+
+
+def test_percent():
+    assert markdown.percent(0.4567, 0.0123) == "45.7 ± 1.2"
+    assert markdown.percent(0.4567, None, sign="+") == "+45.7"

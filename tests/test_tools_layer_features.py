@@ -36,7 +36,7 @@ def test_layers(main, net_file, pictures, tmp_path, capsys):
     assert len(rows) == 8
     assert rows["trained", "conv1", "svm"] > 0.6
     assert rows["trained", "fc7", "svm"] != rows["random weights", "fc7", "svm"]
-    assert (out / "layer_features.txt").read_text() in said
+    assert (out / "layer_features.md").read_text() in said
     assert "44.8 ± 0.7" in said
     with Image.open(out / "layer_features.png") as picture:
         assert min(picture.size) > 400

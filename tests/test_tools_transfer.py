@@ -103,14 +103,14 @@ def test_transfer(main, net_file, pictures, tmp_path, capsys):
     cli.run(main, options(net_file, pictures, tmp_path / "out"))
     said, warned = capsys.readouterr()
     assert "1 of 4 classes are the net's own by name, such as grey" in warned
-    assert said.splitlines()[-1].startswith("wrote transfer.png, .txt and .json to ")
+    assert said.splitlines()[-1].startswith("wrote transfer.png, .md and .json to ")
     assert said.splitlines()[-1].endswith(": 4 parts")
     found = json.loads((tmp_path / "out/transfer.json").read_text())
     assert found["shared_classes"] == ["grey"]
     assert [(row["n"], row["folds"]) for row in found["table"]] == [(1, 2), (4, 2)]
     assert found["table"][1]["mean"] > 0.6  # by chance 0.25
     assert found["parts"][3]["test"] == 24
-    text = (tmp_path / "out/transfer.txt").read_text()
+    text = (tmp_path / "out/transfer.md").read_text()
     assert text in said
     assert f"{100 * found['table'][1]['mean']:.1f} ± " in text
     with Image.open(tmp_path / "out/transfer.png") as picture:
@@ -155,6 +155,10 @@ def test_short_classes(main, net_file, pictures, tmp_path, capsys):
         (("--folds", "0"), "--folds 0: expected 1 or more"),
         (("--c", "0"), "--c 0.0: expected a number above 0"),
         (("--layer", "fc8"), "layer 'fc8': expected one of conv1, "),
+        (
+            ("--source", "voc:nowhere", "--scratch-config", "recipe.py"),
+            "--scratch-config recipe.py: expected none with voc:PATH",
+        ),
         (("--source", "voc:nowhere"), "expected the folder VOC2012 as distributed"),
         (("--source", "folder:nowhere"), "nowhere does not exist"),
         (("--scratch-config", "nowhere.py"), "config nowhere.py: expected a Python file"),
@@ -220,7 +224,7 @@ def test_voc(main, net_file, tmp_path, capsys):
     given = ["--ckpt", str(net_file), "--source", f"voc:{root}", "--out", str(tmp_path / "out")]
     cli.run(main, [*given, "--c", "1"])
     assert capsys.readouterr().out.endswith(
-        f"wrote voc.png, .txt and .json to {tmp_path / 'out'}: 6 pictures\n"
+        f"wrote voc.png, .md and .json to {tmp_path / 'out'}: 6 pictures\n"
     )
     found = json.loads((tmp_path / "out/voc.json").read_text())
     assert (found["train"], found["val"]) == (4, 2)

@@ -126,7 +126,7 @@ def main(
         f"{len(drawn[0].classes)} classes of {Path(source).name}, {count} training images a class"
     )
     with output_folder(out) as made:
-        (made / "layer_features.txt").write_text(text)
+        (made / "layer_features.md").write_text(text + "\n")
         report.layers_picture(rows, numbers, title, made / "layer_features.png")
         (made / "layer_features.json").write_text(json.dumps(description, indent=1) + "\n")
     for each in readings:
@@ -137,7 +137,7 @@ def main(
     if left_out:
         print(f"left out, too few pictures: {as_text(left_out)}")
     print(text)
-    print(f"wrote layer_features.png, .txt and .json to {out}: {len(record.parts)} parts")
+    print(f"wrote layer_features.png, .md and .json to {out}: {len(record.parts)} parts")
 
 
 if __name__ == "__main__":

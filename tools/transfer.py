@@ -52,7 +52,8 @@ def main(
     Args:
       ckpt: a run, a step of one, or a .safetensors file.
       source: folder:PATH, tfds:NAME[@DIR] or shapes, all splits together; or voc:PATH, the folder
-        VOC2012, for average precision on its validation pictures after training on the others.
+        VOC2012, for average precision on its validation pictures after training on the others,
+        where nothing is drawn.
       layer: whose features; by default the hidden layer below the logits.
       counts: training images a class.
       folds: draws of pictures for each.
@@ -82,6 +83,7 @@ def main(
     out = out or run_folder.output_of(ckpt, "transfer")
     about = {"ckpt": str(ckpt), "step": net.step, "source": source, "reading": wanted.describe()}
     if source.startswith("voc:"):
+        cli.expect("scratch-config", scratch_config, scratch_config is None, "none with voc:PATH")
         _voc(net, Path(source.removeprefix("voc:")), wanted, c, seed, batch_size, out, about)
         return
     pool = open_pool(source, net, classes)
@@ -122,13 +124,13 @@ def _write(
     text, data = report.transfer_text(rows), Path(about["source"]).name
     title = f"{len(about['classes'])} classes of {data}, features of {about['reading']['layer']}"
     with output_folder(out) as made:
-        (made / "transfer.txt").write_text(text)
+        (made / "transfer.md").write_text(text + "\n")
         report.transfer_picture(rows, title, made / "transfer.png")
         (made / "transfer.json").write_text(json.dumps(description, indent=1) + "\n")
     print(text)
     for n, short in left_out.items():
         print(f"left out at {n} a class, too few pictures: {as_text(short)}")
-    print(f"wrote transfer.png, .txt and .json to {out}: {len(record.parts)} parts")
+    print(f"wrote transfer.png, .md and .json to {out}: {len(record.parts)} parts")
 
 
 def _identity(
@@ -174,12 +176,12 @@ def _voc(
     text = report.voc_text(precisions)
     description = {**about, "train": count, "val": len(sets[1]), "seed": seed, **result}
     with output_folder(out) as made:
-        (made / "voc.txt").write_text(text)
+        (made / "voc.md").write_text(text + "\n")
         title = f"PASCAL VOC 2012, train to val, features of {wanted.layer}"
         report.voc_picture(precisions, title, made / "voc.png")
         (made / "voc.json").write_text(json.dumps(description, indent=1) + "\n")
     print(text)
-    print(f"wrote voc.png, .txt and .json to {out}: {len(pool)} pictures")
+    print(f"wrote voc.png, .md and .json to {out}: {len(pool)} pictures")
 
 
 if __name__ == "__main__":

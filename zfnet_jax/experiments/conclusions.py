@@ -1,10 +1,10 @@
 """What Zeiler & Fergus 2014 conclude from Table 3, as margins for any table of that form."""
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from zfnet_jax.experiments.ablation import ABLATIONS, Errors
+from zfnet_jax.experiments.spread import spread
 
 
 class Conclusion(NamedTuple):
@@ -103,8 +103,8 @@ class Judgement(NamedTuple):
         """One mean margin against the seeds' spread, in words."""
         if not self.margins:
             return "models missing"
-        mean, spread = statistics.fmean(self.margins), spread_of(self.margins)
-        if spread is not None and abs(mean) <= spread:
+        mean, deviation = spread(self.margins)
+        if deviation is not None and abs(mean) <= deviation:
             return "within spread"
         return "holds" if mean > 0 else "does not hold"
 
@@ -131,8 +131,3 @@ def judge(errors: Mapping[int, Mapping[str, Errors]]) -> list[Judgement]:
         )
         for each in CONCLUSIONS
     ]
-
-
-def spread_of(values: Sequence[float]) -> float | None:
-    """The sample standard deviation; None for a single value, which has no spread."""
-    return statistics.stdev(values) if len(values) > 1 else None

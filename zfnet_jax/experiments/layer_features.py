@@ -17,7 +17,7 @@ from zfnet_jax.experiments.classify import Fit, score, split
 from zfnet_jax.experiments.folds import Fold
 from zfnet_jax.experiments.record import Record
 from zfnet_jax.experiments.softmax import fit_softmax
-from zfnet_jax.experiments.transfer import spread
+from zfnet_jax.experiments.spread import spread
 
 
 def fit_svm(

@@ -18,7 +18,6 @@ from zfnet_jax.config import TrainConfig
 from zfnet_jax.data.voc import Voc, average_precision
 from zfnet_jax.evaluate import evaluate_nets
 from zfnet_jax.experiments.classify import (
-    GRID,
     PARTS,
     choose_c,
     for_unit_rows,
@@ -30,6 +29,7 @@ from zfnet_jax.experiments.folds import MOST_TEST, Fold, Short, ShortClasses, ma
 from zfnet_jax.experiments.pool import Pool
 from zfnet_jax.experiments.record import Record
 from zfnet_jax.experiments.softmax import fit_softmax
+from zfnet_jax.experiments.spread import spread
 from zfnet_jax.files import write_text
 
 PRE_TRAINED, SCRATCH = "pre-trained", "from scratch"
@@ -187,11 +187,6 @@ class Row(NamedTuple):
     classes: int
 
 
-def spread(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean and the sample standard deviation, which a single value does not have."""
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
 def rows(parts: Sequence[dict[str, Any]]) -> list[Row]:
     """The finished parts as a table, by model and count."""
     table = []
@@ -235,7 +230,7 @@ def transfer_voc(
     fit = for_unit_rows(fit_softmax, features)
     if c is None:
         parts = np.random.default_rng(seed).permutation(len(features)) % PARTS
-        c = choose_c(fit, features[pictures], labels, classes, parts[pictures], GRID)
+        c = choose_c(fit, features[pictures], labels, classes, parts[pictures])
     scores = fit(features[pictures], labels, classes, c)(tested)
     found = {
         name: average_precision(scores[:, k], test_set.present[:, k])

@@ -12,7 +12,8 @@ from matplotlib.ticker import PercentFormatter
 
 from zfnet_jax.architecture import ZFNET
 from zfnet_jax.experiments.ablation import ABLATIONS, Ablation, Errors, errors_of
-from zfnet_jax.experiments.conclusions import judge, spread_of
+from zfnet_jax.experiments.conclusions import judge
+from zfnet_jax.experiments.spread import spread
 from zfnet_jax.report import markdown
 
 Parts = Sequence[Mapping[str, Any]]
@@ -39,7 +40,7 @@ def table(parts: Parts) -> str:
         [
             ablation.title,
             str(len(mine)),
-            *(_percent([part[name] for part in mine]) for name in Errors._fields),
+            *(markdown.percent(*spread(_column(mine, name))) for name in Errors._fields),
             *(f"{100 * error:.1f}" for error in ablation.paper),
             f"{mine[0]['parameters']:,}",
             f"{ablation.of(ZFNET).parameter_count(1000):,}",
@@ -48,7 +49,12 @@ def table(parts: Parts) -> str:
         for ablation, mine in _by_model(parts)
     ]
     judged = [
-        [each.text, _percent(each.margins, sign="+"), f"{100 * each.paper:+.1f}", each.verdict]
+        [
+            each.text,
+            markdown.percent(*spread(each.margins), sign="+"),
+            f"{100 * each.paper:+.1f}",
+            each.verdict,
+        ]
         for each in judge(_by_seed(parts))
         if each.margins
     ]
@@ -68,8 +74,8 @@ def describe(parts: Parts) -> dict[str, Any]:
                 "parameters": mine[0]["parameters"],
                 "parameters_at_1000_classes": ablation.of(ZFNET).parameter_count(1000),
                 "seeds": [part["seed"] for part in mine],
-                "mean": {n: statistics.fmean(part[n] for part in mine) for n in Errors._fields},
-                "spread": {n: spread_of([part[n] for part in mine]) for n in Errors._fields},
+                "mean": {n: spread(_column(mine, n))[0] for n in Errors._fields},
+                "spread": {n: spread(_column(mine, n))[1] for n in Errors._fields},
                 "paper": {**ablation.paper._asdict(), "parameters": ablation.paper_parameters},
             }
             for ablation, mine in _by_model(parts)
@@ -78,8 +84,8 @@ def describe(parts: Parts) -> dict[str, Any]:
             {
                 "text": each.text,
                 "margins": list(each.margins),
-                "mean": statistics.fmean(each.margins) if each.margins else None,
-                "spread": spread_of(each.margins),
+                "mean": spread(each.margins)[0] if each.margins else None,
+                "spread": spread(each.margins)[1] if each.margins else None,
                 "paper": each.paper,
                 "verdict": each.verdict,
             }
@@ -119,11 +125,15 @@ def plot(parts: Parts, title: str, path: Path) -> None:
 
 def _row(axes: Axes, place: int, errors: Sequence[Errors]) -> None:
     """One model: a dot for each error, its spread over seeds, and the gap between them."""
-    means = [statistics.fmean(values) for values in zip(*errors, strict=True)][:2]
-    axes.plot(means, [place] * 2, color="#d0d0d0", linewidth=2, zorder=1)
-    for name, mean, colour in zip(Errors._fields, means, (_TRAIN, _VAL), strict=False):
-        spread = spread_of([getattr(each, name) for each in errors])
-        axes.errorbar(mean, place, xerr=spread, fmt="o", color=colour, markersize=5, capsize=3)
+    train, val, _ = zip(*errors, strict=True)
+    found = [spread(train), spread(val)]
+    axes.plot([mean for mean, _ in found], [place] * 2, color="#d0d0d0", linewidth=2, zorder=1)
+    for (mean, deviation), colour in zip(found, (_TRAIN, _VAL), strict=True):
+        axes.errorbar(mean, place, xerr=deviation, fmt="o", color=colour, markersize=5, capsize=3)
+
+
+def _column(parts: Parts, name: str) -> list[float]:
+    return [part[name] for part in parts]
 
 
 def _by_model(parts: Parts) -> list[tuple[Ablation, Parts]]:
@@ -139,9 +149,3 @@ def _by_seed(parts: Parts) -> dict[int, dict[str, Errors]]:
         seed: {part["model"]: errors_of(part) for part in parts if part["seed"] == seed}
         for seed in seeds
     }
-
-
-def _percent(values: Sequence[float], sign: str = "") -> str:
-    spread = spread_of(values)
-    said = f"{100 * statistics.fmean(values):{sign}.1f}"
-    return said if spread is None else f"{said} ± {100 * spread:.1f}"

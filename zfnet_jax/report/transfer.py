@@ -12,6 +12,7 @@ from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
 
 from zfnet_jax.experiments import transfer
 from zfnet_jax.experiments.transfer import PRE_TRAINED, SCRATCH
+from zfnet_jax.report import markdown
 
 CALTECH_101 = {
     PRE_TRAINED: {15: "83.8 ± 0.5", 30: "86.5 ± 0.5"},
@@ -55,22 +56,6 @@ _OURS, _THEIRS, _SCRATCH = "#c1440e", "#8c8c8c", "#1f6f8b"
 _LINES = ("#c1440e", "#1f6f8b", "#8a6d00", "#6a4c93")
 
 
-def percent(mean: float, std: float | None) -> str:
-    """0.4567 and 0.0123 as "45.7 ± 1.2"."""
-    return f"{100 * mean:.1f}" + (f" ± {100 * std:.1f}" if std is not None else "")
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    every = [heads, *lines]
-    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in every
-    ]
-    text.insert(1, "-" * (sum(widths) + 2 * (len(widths) - 1)))
-    return "\n".join(text) + "\n"
-
-
 def transfer_text(rows: Sequence[transfer.Row]) -> str:
     """Tables 4 and 5: our numbers, and beside them the paper's for as many images a class."""
     heads = ("net", "a class", "classes", "accuracy, %", "paper: Caltech-101", "Caltech-256")
@@ -79,13 +64,13 @@ def transfer_text(rows: Sequence[transfer.Row]) -> str:
             row.model,
             str(row.n),
             str(row.classes),
-            percent(row.mean, row.std),
+            markdown.percent(row.mean, row.std),
             CALTECH_101[row.model].get(row.n, "-"),
             CALTECH_256[row.model].get(row.n, "-"),
         )
         for row in rows
     ]
-    return _table(heads, lines)
+    return markdown.table(heads, lines)
 
 
 def transfer_picture(rows: Sequence[transfer.Row], title: str, path: Path) -> None:
@@ -133,12 +118,12 @@ def layers_text(rows: Sequence[Any], numbers: Mapping[str, int]) -> str:
             row.net,
             row.layer,
             row.classifier,
-            percent(row.mean, row.std),
+            markdown.percent(row.mean, row.std),
             *TABLE_7[row.classifier].get(numbers[row.layer], ("-", "-")),
         )
         for row in rows
     ]
-    return _table(heads, lines)
+    return markdown.table(heads, lines)
 
 
 def layers_picture(rows: Sequence[Any], numbers: Mapping[str, int], title: str, path: Path) -> None:
@@ -180,7 +165,7 @@ def voc_text(found: Mapping[str, float | None]) -> str:
     known = [value for value in found.values() if value is not None]
     mean = f"{100 * sum(known) / len(known):.1f}" if known else "-"
     lines.append(("mean", mean, f"{sum(VOC_2012.values()) / len(VOC_2012):.1f}"))
-    return _table(("class", "average precision, %", "paper, on the test set"), lines)
+    return markdown.table(("class", "average precision, %", "paper, on the test set"), lines)
 
 
 def voc_picture(found: Mapping[str, float | None], title: str, path: Path) -> None:
