@@ -2,13 +2,17 @@
 
     python tools/ablation.py --config configs/ablation_caltech101.py
 
-Expects the pictures where configs/caltech101.py does. The net is Fig 3 with a third of its first
+Data and sampling are those of configs/caltech101.py. The net is Fig 3 with a third of its first
 maps and a quarter of all other widths, and its first layer's filters and stride for pictures of
-64 px; the twelve are edits of it in the paper's proportions. About seventy minutes a seed.
+64 px; the twelve are edits of it in the paper's proportions.
 """
 
+from dataclasses import replace
+from pathlib import Path
+
+from zfnet_jax import config
 from zfnet_jax.architecture import ZFNET
-from zfnet_jax.config import DataConfig, LoopConfig, OptimizerConfig, TrainConfig
+from zfnet_jax.config import TrainConfig
 
 NET = (
     ZFNET.edit("conv1", size=5, stride=1)
@@ -18,19 +22,11 @@ NET = (
 
 
 def get_config() -> TrainConfig:
-    return TrainConfig(
+    base = config.load(Path(__file__).with_name("caltech101.py"))
+    return replace(
+        base,
         name="ablation_caltech101",
         architecture=NET,
-        init="he",
-        data=DataConfig(
-            source="folder:data/caltech101/101_ObjectCategories",
-            train_list="data/caltech101/train.txt",
-            val_list="data/caltech101/test.txt",
-            crops="random",
-            balanced=True,
-        ),
-        optimizer=OptimizerConfig(
-            learning_rate=0.015, schedule="cosine", warmup_steps=200, first_layer_rate=0.005
-        ),
-        train=LoopConfig(epochs=25, batch_size=32, keep=1, snapshot_epochs=(25,)),
+        optimizer=replace(base.optimizer, first_layer_rate=0.005),
+        train=replace(base.train, epochs=25, keep=1, snapshot_epochs=(25,)),
     )
