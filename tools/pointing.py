@@ -156,12 +156,15 @@ def _draw(results: dict[str, list[Pointing]], path: Path) -> None:
         (told["fullest"], "--", "centre, most hidden"),
     ):
         hits.axhline(height, color="black", linewidth=1, linestyle=style, label=label)
-    hits.set(title="On the object", ylim=(0, 1.3), yticks=[0, 0.5, 1])
+    hits.set(title="On the object", ylim=(0, 1.5), yticks=[0, 0.5, 1])
     hits.set_xticks(
         range(len(kinds)), ["centre of\nthe square", "peak of\nthe mean", "the square\ntouches it"]
     )
     correlations.set(
-        title="Drop of P(class) and hidden area", xlabel="correlation", ylabel="pictures"
+        title="Drop of P(class) and hidden area",
+        xlabel="correlation",
+        ylabel="pictures",
+        xticks=[-1, -0.5, 0, 0.5, 1],
     )
     for axes in (hits, correlations):
         axes.spines[["top", "right"]].set_visible(False)
