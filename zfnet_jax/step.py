@@ -40,7 +40,7 @@ def make_train_step(
     tx: optax.GradientTransformation,
     preprocessing: Preprocessing,
     crops: Crops,
-    seed: int,
+    seed: int | Array,
 ) -> TrainStep:
     """One update: augment, forward, backward, update, cap.
 

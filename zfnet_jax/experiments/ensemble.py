@@ -189,7 +189,7 @@ def stacked_step(
 
     def step(state: TrainState, batch: Batch, seed: Array, mean: Any) -> Any:
         mine = replace(preprocessing, mean=mean)
-        return make_train_step(model, tx, mine, crops, seed)(state, batch)  # pyright: ignore[reportArgumentType]
+        return make_train_step(model, tx, mine, crops, seed)(state, batch)
 
     whole = parallel.replicated(mesh)
     by_example = NamedSharding(mesh, PartitionSpec(None, "data"))
@@ -236,8 +236,8 @@ def bytes_together(config: TrainConfig, num_classes: int, count: int) -> int:
 def goes_together(config: TrainConfig, num_classes: int, count: int) -> bool:
     """Whether several nets are better trained in one program: where it fits, but not on a CPU.
 
-    A CPU is busy with one net, and takes half as long again over the grouped convolutions of
-    several. It is the one device that does not say how much memory it has.
+    A CPU is busy with one net, and slower over the grouped convolutions of several. It is the one
+    device that does not say how much memory it has.
     """
     limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
     return limit is not None and bytes_together(config, num_classes, count) <= limit

@@ -212,7 +212,7 @@ def _closeness_of_few(first: Array, second: Array) -> Array:
     side = SIDE - 2 * SHIFT
     area, starts = side * side, range(2 * SHIFT + 1)
     best = jnp.full(len(first), -1.0, jnp.float32)
-    # The pairs last: a CPU sums over other axes than the last seven times as fast.
+    # The pairs last: a CPU sums over other axes than the last much faster.
     a, b = (jnp.moveaxis(_centred(x), 0, -1) for x in (first, second))
     for one, other in ((a, b), (b, a)):
         middle = other[0, SHIFT:-SHIFT, SHIFT:-SHIFT]
