@@ -9,6 +9,7 @@ the padded map to its last pixel, so that the way down knows the size it leads t
 """
 
 import itertools
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -256,6 +257,8 @@ _max_pool: Any = jax.custom_vjp(_pool, nondiff_argnums=(1, 2, 3))
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
+# Compiled, so that its name stands in a trace (`transform.deconvnet` skips it by that name).
+@partial(jax.jit, static_argnames=("size", "alpha", "beta", "k"))
 def contrast_norm(
     x: Array, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
 ) -> Array:

@@ -1,0 +1,304 @@
+"""Finding the ReLUs of a traced function, and running it with other functions in their place.
+
+A traced function is a jaxpr: a list of equations, some of which hold jaxprs of their own (jit,
+scan, remat, ...). `find` looks through all of them and returns a plan, `run` follows it. A ReLU is
+a maximum with zero, whatever wrote it: `jax.nn.relu`, `jnp.maximum(x, 0)`, `lax.max`. That a value
+is zero is known from literals and from what reshapes them, through every call.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.core import Tracer
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.interpreters.partial_eval import dce_jaxpr
+
+_SAME_VALUE = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze"}
+# The maximum in log(exp(a) + exp(b)), of which softplus is the case b = 0, is a part of a smooth
+# function, which has a derivative of its own.
+_SMOOTH = {"logaddexp", "logaddexp2"}
+
+
+class Relu(NamedTuple):
+    """An equation that is a ReLU of its operand of this number."""
+
+    operand: int
+
+
+class Skip(NamedTuple):
+    """An equation that calls a function by this name, whose signal this operand is to get."""
+
+    name: str
+    operand: int
+
+
+class Open(NamedTuple):
+    """An equation with such equations in its own jaxprs, which have these plans."""
+
+    plans: tuple["Plan", ...]
+
+
+class Plan(NamedTuple):
+    """A jaxpr, and what is to be done with some of its equations.
+
+    Attributes:
+      jaxpr: the equations.
+      consts: the values of its constants.
+      actions: by an equation's number what is done with it; the others are left alone.
+    """
+
+    jaxpr: Jaxpr
+    consts: Sequence[Any]
+    actions: Mapping[int, Relu | Skip | Open]
+
+
+def find(closed: ClosedJaxpr, skipped: Sequence[str]) -> Plan:
+    """Finds the ReLUs that a function's results depend on, and its calls of some functions.
+
+    Args:
+      closed: the traced function.
+      skipped: the names of functions (under `jax.jit`, `jax.custom_vjp` or `jax.custom_jvp`) that
+        a signal is to pass unchanged, to the one operand that is like their result.
+
+    Returns:
+      The plan.
+
+    Raises:
+      ValueError: there is a ReLU where it cannot be replaced; a skipped function has several
+        results, or not one operand that is like its result.
+    """
+    outputs = [True] * len(closed.jaxpr.outvars)
+    jaxpr, _ = dce_jaxpr(closed.jaxpr, outputs, instantiate=True)
+    return _find(jaxpr, closed.consts, [False] * len(jaxpr.invars), skipped)
+
+
+def actions(plan: Plan) -> Iterator[Relu | Skip]:
+    """Everything that a plan replaces; what stands once in a scan's body, once."""
+    for action in plan.actions.values():
+        if isinstance(action, Open):
+            for inner in action.plans:
+                yield from actions(inner)
+        else:
+            yield action
+
+
+def run(plan: Plan, relu: Callable[[Array], Array], operands: Sequence[Any]) -> list[Any]:
+    """Runs a function with its ReLUs replaced.
+
+    Args:
+      plan: what `find` returned.
+      relu: what stands in a ReLU's place, array -> array.
+      operands: the function's, flat.
+
+    Returns:
+      Its results, flat.
+    """
+    values = dict(zip(plan.jaxpr.constvars, plan.consts, strict=True))
+    values |= dict(zip(plan.jaxpr.invars, operands, strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else values[atom]
+
+    for number, equation in enumerate(plan.jaxpr.eqns):
+        given = [read(atom) for atom in equation.invars]
+        match plan.actions.get(number):
+            case Relu(operand):
+                results = [relu(jnp.asarray(given[operand]))]
+            case Skip(_, operand):
+                (result,) = _bind(equation, given)
+                results = [_unchanged(given[operand], lax.stop_gradient(result))]
+            case Open(plans):
+                results = _RUNNERS[equation.primitive.name](equation, plans, relu, given)
+            case None:
+                results = _bind(equation, given)
+        values |= dict(zip(equation.outvars, results, strict=True))
+    return [read(atom) for atom in plan.jaxpr.outvars]
+
+
+def _bind(equation: JaxprEqn, operands: Sequence[Any]) -> Sequence[Any]:
+    bound = equation.primitive.get_bind_params(equation.params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # a tuple in jax 0.7
+    results = equation.primitive.bind(*functions, *operands, **params)
+    return results if equation.primitive.multiple_results else [results]
+
+
+@jax.custom_vjp
+def _unchanged(operand: Array, result: Array) -> Array:
+    """The result, whose signal the operand gets as it is."""
+    return result
+
+
+_unchanged.defvjp(lambda _, result: (result, None), lambda _, signal: (signal, None))
+
+
+def _find(
+    jaxpr: Jaxpr, consts: Sequence[Any], zero: Sequence[bool], skipped: Sequence[str]
+) -> Plan:
+    zeros = {var for var, known in zip(jaxpr.invars, zero, strict=True) if known}
+    zeros |= {var for var, value in zip(jaxpr.constvars, consts, strict=True) if _is_zero(value)}
+
+    def known(atom: Any) -> bool:
+        return _is_zero(atom.val) if isinstance(atom, Literal) else atom in zeros
+
+    found: dict[int, Relu | Skip | Open] = {}
+    for number, equation in enumerate(jaxpr.eqns):
+        operands = [known(atom) for atom in equation.invars]
+        if equation.primitive.name in _SAME_VALUE and operands[0]:
+            zeros.add(equation.outvars[0])
+        action = _action(equation, operands, skipped)
+        if action is not None:
+            found[number] = action
+    return Plan(jaxpr, consts, found)
+
+
+def _action(
+    equation: JaxprEqn, zero: Sequence[bool], skipped: Sequence[str]
+) -> Relu | Skip | Open | None:
+    if equation.primitive.name == "max" and any(zero):
+        real = jnp.issubdtype(_like(equation.outvars[0])[1], jnp.floating)
+        return Relu(1 if zero[0] else 0) if real else None
+    name = _name(equation)
+    if name in skipped:
+        return Skip(name, _alike(equation, name))
+    if name in _SMOOTH:
+        return None
+    bodies = list(_bodies(equation, zero))
+    plans = tuple(_find(body.jaxpr, body.consts, known, skipped) for body, known in bodies)
+    if not any(plan.actions for plan in plans):
+        return None
+    if equation.primitive.name not in _RUNNERS:
+        hint = "; expected lax.scan, or a fori_loop with fixed bounds"
+        raise ValueError(
+            f"ReLU in a {equation.primitive.name}{place(equation)}: nothing can be pulled back "
+            f"through it{hint if equation.primitive.name == 'while' else ''}"
+        )
+    return Open(plans)
+
+
+def _name(equation: JaxprEqn) -> str:
+    """The name of the function that an equation calls, "" where it calls none."""
+    if "name" in equation.params:
+        return equation.params["name"]
+    body = equation.params.get("call_jaxpr")
+    return body.jaxpr.debug_info.func_name.split(" ")[0] if isinstance(body, ClosedJaxpr) else ""
+
+
+def _alike(equation: JaxprEqn, name: str) -> int:
+    """Which operand of a skipped function is like its only result."""
+    wanted = [_like(var) for var in equation.outvars]
+    given = [_like(atom) for atom in equation.invars]
+    if len(wanted) != 1 or given.count(wanted[0]) != 1:
+        raise ValueError(
+            f"skipped function {name!r}: operands {given} and results {wanted}, expected one "
+            "result, and one operand like it"
+        )
+    return given.index(wanted[0])
+
+
+def _like(atom: Any) -> tuple[tuple[int, ...], Any]:
+    return atom.aval.shape, atom.aval.dtype
+
+
+def _bodies(
+    equation: JaxprEqn, zero: Sequence[bool]
+) -> Iterator[tuple[ClosedJaxpr, Sequence[bool]]]:
+    """The jaxprs that an equation holds, and which of their operands are known to be zero."""
+    if equation.primitive.name == "scan":
+        # What a scan carries may be zero before the first step only.
+        first = equation.params["num_consts"]
+        last = first + equation.params["num_carry"]
+        zero = [known and not first <= place < last for place, known in enumerate(zero)]
+    for value in equation.params.values():
+        for body in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(body, Jaxpr):
+                body = ClosedJaxpr(body, ())
+            if isinstance(body, ClosedJaxpr):
+                wanted = len(body.jaxpr.invars)
+                # A branch of `cond` does not get the index, and a loop's parts are of unlike sizes.
+                given = list(zero[-wanted:]) if equation.primitive.name != "while" else []
+                yield body, given if len(given) == wanted else [False] * wanted
+
+
+def _is_zero(value: Any) -> bool:
+    return not isinstance(value, Tracer) and not np.any(np.asarray(value))
+
+
+Runner = Callable[[JaxprEqn, Sequence[Plan], Callable[[Array], Array], Sequence[Any]], list[Any]]
+
+
+def _call(
+    equation: JaxprEqn,
+    plans: Sequence[Plan],
+    relu: Callable[[Array], Array],
+    operands: Sequence[Any],
+) -> list[Any]:
+    return run(plans[0], relu, operands)
+
+
+def _remat(
+    equation: JaxprEqn,
+    plans: Sequence[Plan],
+    relu: Callable[[Array], Array],
+    operands: Sequence[Any],
+) -> list[Any]:
+    options = {name: equation.params[name] for name in ("prevent_cse", "policy")}
+    return jax.checkpoint(lambda *given: run(plans[0], relu, given), **options)(*operands)
+
+
+def _scan(
+    equation: JaxprEqn,
+    plans: Sequence[Plan],
+    relu: Callable[[Array], Array],
+    operands: Sequence[Any],
+) -> list[Any]:
+    consts, carried = equation.params["num_consts"], equation.params["num_carry"]
+
+    def step(carry: list[Any], slices: list[Any]) -> tuple[list[Any], list[Any]]:
+        results = run(plans[0], relu, [*operands[:consts], *carry, *slices])
+        return results[:carried], results[carried:]
+
+    options = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
+    carry, stacked = lax.scan(
+        step,
+        list(operands[consts : consts + carried]),
+        list(operands[consts + carried :]),
+        **options,
+    )
+    return [*carry, *stacked]
+
+
+def _cond(
+    equation: JaxprEqn,
+    plans: Sequence[Plan],
+    relu: Callable[[Array], Array],
+    operands: Sequence[Any],
+) -> list[Any]:
+    branches = [lambda *given, plan=plan: run(plan, relu, given) for plan in plans]
+    return lax.switch(operands[0], branches, *operands[1:])
+
+
+_RUNNERS: Mapping[str, Runner] = {
+    **dict.fromkeys(("jit", "closed_call", "custom_jvp_call", "custom_vjp_call"), _call),
+    "remat2": _remat,
+    "scan": _scan,
+    "cond": _cond,
+}
+
+
+def place(equation: JaxprEqn) -> str:
+    """Where in the user's own code an equation comes from: " at model.py:12", or "" if unknown."""
+    traceback = equation.source_info.traceback
+    for frame in traceback.frames if traceback is not None else ():
+        if is_own(frame.file_name):
+            return f" at {Path(frame.file_name).name}:{frame.line_num}"
+    return ""
+
+
+def is_own(file: str) -> bool:
+    """Whether a file of code is the user's, not an installed library's."""
+    return not {"site-packages", "dist-packages"} & set(Path(file).parts)
