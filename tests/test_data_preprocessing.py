@@ -134,14 +134,16 @@ MEANS = {
 
 
 @pytest.mark.parametrize("channels", ["rgb", "bgr"])
-@pytest.mark.parametrize("scale", [1.0, 1 / 58])
+@pytest.mark.parametrize("scale", [1.0, 1 / 58, (1 / 58, 1 / 57, -2.0)])
 @pytest.mark.parametrize("mean", MEANS)
 def test_apply_and_undo(mean, scale, channels):
     preprocessing = Preprocessing(FRAME, MEANS[mean], scale, channels)
     images = preprocessing.apply(jnp.asarray(FRAMES))
     assert images.dtype == jnp.float32
     ordered = np.float64(FRAMES if channels == "rgb" else FRAMES[..., ::-1])
-    np.testing.assert_allclose(images, (ordered - MEANS[mean]) * scale, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(
+        images, (ordered - MEANS[mean]) * np.array(scale), rtol=1e-6, atol=1e-5
+    )
     np.testing.assert_allclose(preprocessing.undo(images), FRAMES, atol=1e-4)
 
 
@@ -166,6 +168,12 @@ def test_apply_takes_float_frames_as_they_are():
 def test_a_mean_that_does_not_lie_over_the_frame_is_refused(shape):
     with pytest.raises(ValueError, match=r"expected \(11, 11, 3\) or \(1, 1, 3\)"):
         Preprocessing(FRAME, np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("scale", [0.0, np.nan, (1.0, 0.0, 1.0), (1.0, 1.0), (1.0,) * 4])
+def test_a_scale_that_cannot_be_undone_is_refused(scale):
+    with pytest.raises(ValueError, match=r"scale .*: expected a number, or three, none of them 0"):
+        Preprocessing(FRAME, MEANS["colour"], scale)
 
 
 # The mean

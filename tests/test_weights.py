@@ -17,7 +17,9 @@ from zfnet_jax.net import Net
 NAMES = ("cat", "été", "猫", '<img src=x onerror="alert(1)">')
 
 
-def make_net(mean: np.ndarray | None = None, scale: float = 1.0) -> Net:
+def make_net(
+    mean: np.ndarray | None = None, scale: float | tuple[float, float, float] = 1.0
+) -> Net:
     arch = TINY.with_features(conv1=2, conv2=2, conv3=2, fc4=3)
     frame = 37
     if mean is None:
@@ -47,9 +49,10 @@ def refusal(path: Path) -> str:
     return message
 
 
+@pytest.mark.parametrize("scale", [0.25, (0.25, 0.5, 0.125)])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_round_trip(tmp_path, dtype):
-    net, path = make_net(scale=0.25), tmp_path / "net.safetensors"
+def test_round_trip(tmp_path, dtype, scale):
+    net, path = make_net(scale=scale), tmp_path / "net.safetensors"
     weights.write(net, path, dtype)
     assert [each.name for each in tmp_path.iterdir()] == ["net.safetensors"]
     for again in (weights.read(path), checkpoint.load(path)):
@@ -57,7 +60,7 @@ def test_round_trip(tmp_path, dtype):
         assert again.architecture == net.architecture
         assert (again.class_names, again.step) == (NAMES, 17)
         assert again.preprocessing.frame == 37
-        assert (again.preprocessing.scale, again.preprocessing.channels) == (0.25, "bgr")
+        assert (again.preprocessing.scale, again.preprocessing.channels) == (scale, "bgr")
         np.testing.assert_array_equal(again.preprocessing.mean, net.preprocessing.mean)
         assert again.params.keys() == net.params.keys()
         for name, layer in net.params.items():
@@ -163,3 +166,12 @@ def test_equal_nets_make_equal_files(path, tmp_path):
     again = tmp_path / "again.safetensors"
     weights.write(make_net(), again)
     assert again.read_bytes() == path.read_bytes()
+
+
+def test_filters_are_shown_in_rgb():
+    net = make_net()  # which reads BGR
+    kernel = np.asarray(net.params["conv1"]["kernel"])
+    shown = net.rgb_kernel("conv1")
+    assert shown.shape == kernel.shape
+    np.testing.assert_array_equal(shown[:, :, 0], kernel[:, :, 2])
+    np.testing.assert_array_equal(shown[:, :, 1], kernel[:, :, 1])

@@ -88,7 +88,7 @@ def main(
         captions = [_caption(panel, each, names) for each in range(len(panel.maps))]
         sheet = panels.panel_picture(panel.projections, panel.patches, shown, captions)
         pictures.save(folder / f"{layer}.png", sheet)
-        filters = pictures.filter_sheet(np.asarray(net.params[first]["kernel"]))
+        filters = pictures.filter_sheet(net.rgb_kernel(first))
         pictures.save(folder / "filters.png", filters)
         (folder / f"{layer}.json").write_text(json.dumps(description, indent=1) + "\n")
         np.savez_compressed(

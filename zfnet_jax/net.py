@@ -39,6 +39,11 @@ class Net:
         """The layers that the parameters belong to."""
         return self.config.architecture
 
+    def rgb_kernel(self, layer: str) -> np.ndarray:
+        """The first layer's filters, (size, size, 3, M), to look at: their channels as RGB."""
+        kernel = np.asarray(self.params[layer]["kernel"])
+        return np.moveaxis(self.preprocessing.reorder(np.moveaxis(kernel, 2, -1)), -1, 2)
+
 
 def describe(net: Net) -> dict[str, Any]:
     """All of a net but its arrays, as plain JSON data."""
@@ -47,7 +52,7 @@ def describe(net: Net) -> dict[str, Any]:
         "class_names": list(net.class_names),
         "preprocessing": {
             "frame": net.preprocessing.frame,
-            "scale": net.preprocessing.scale,
+            "scale": np.asarray(net.preprocessing.scale).tolist(),
             "channels": net.preprocessing.channels,
         },
         "step": net.step,
@@ -61,10 +66,13 @@ def assemble(description: Mapping[str, Any], params: Params, mean: np.ndarray) -
       ValueError: the description is incomplete, or the arrays are not the architecture's.
     """
     try:
+        given = dict(description["preprocessing"])
+        if isinstance(given["scale"], list):  # JSON has no tuples
+            given["scale"] = tuple(given["scale"])
         net = Net(
             configs.from_json(description["config"]),
             params,
-            Preprocessing(mean=mean, **description["preprocessing"]),
+            Preprocessing(mean=mean, **given),
             tuple(description["class_names"]),
             description["step"],
         )

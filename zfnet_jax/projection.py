@@ -28,7 +28,8 @@ class Projected(NamedTuple):
     Attributes:
       layer: its name.
       positions: (n,) int, which of the units asked for.
-      patches: (n, field, field, 3) float32, network space; of a dense layer, whole pictures.
+      patches: (n, field, field, 3) float32, network space but for the order of channels, which is
+        RGB; of a dense layer, whole pictures.
       values: (n,) float32, what the activations are in the images as they were read now.
     """
 
@@ -88,9 +89,8 @@ def project_all(
                 outputs = trace.activations[layer]
                 patches, values = go_down[layer](net.params, altered, outputs, here)
                 count = len(chunk)
-                yield Projected(
-                    layer, chunk, np.asarray(patches)[:count], np.asarray(values)[:count]
-                )
+                shown = net.preprocessing.reorder(np.asarray(patches)[:count])
+                yield Projected(layer, chunk, shown, np.asarray(values)[:count])
 
 
 def _chunks(positions: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -5,7 +5,7 @@ The picture that a unit is looked for in is the centre crop of the frame, in net
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -35,7 +35,7 @@ def way_up(net: Net) -> Partial:
 
 @cache
 def _way_up(
-    arch: Architecture, classes: int, frame: int, scale: float, channels: Literal["rgb", "bgr"]
+    arch: Architecture, classes: int, frame: int, scale: Any, channels: Literal["rgb", "bgr"]
 ) -> Callable[[Params, np.ndarray, Array], tuple[Array, dict[str, Array]]]:
     model = ZFNet(arch, classes)
 

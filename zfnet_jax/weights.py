@@ -1,15 +1,15 @@
 """A net in one .safetensors file: small, safe to open, and all that a tool needs."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
-from safetensors.flax import save_file
+from safetensors.numpy import save_file
 
 from zfnet_jax.files import whole_file
 from zfnet_jax.net import Net, as_bytes, assemble, describe, digest
@@ -31,11 +31,11 @@ def write(net: Net, path: Path, dtype: DTypeLike = jnp.bfloat16) -> None:
       OSError: it cannot be written.
     """
     tensors = {
-        f"{layer}/{kind}": jnp.asarray(array, dtype)
+        f"{layer}/{kind}": np.ascontiguousarray(array, jnp.dtype(dtype))
         for layer, kinds in net.params.items()
         for kind, array in kinds.items()
     }
-    tensors[_MEAN] = jnp.asarray(net.preprocessing.mean)
+    tensors[_MEAN] = np.ascontiguousarray(net.preprocessing.mean)
     description = describe(net)
     # One value, since the order of several in the header is random.
     header = {"net": description, "sha256": _digest(tensors, description)}
@@ -80,5 +80,5 @@ def read(path: Path) -> Net:
         raise ValueError(f"checkpoint {path}: {error}") from None
 
 
-def _digest(tensors: dict[str, Array], description: Any) -> str:
+def _digest(tensors: Mapping[str, Any], description: Any) -> str:
     return digest({**tensors, "": as_bytes(description)})

@@ -38,7 +38,7 @@ def draw_panel(
     k = chosen.top.value.shape[1]
     read = lambda file, rows: np.stack([file.read(int(row) * k, k) for row in rows])
     if number == 0:
-        kernel = np.asarray(net.params[layer]["kernel"])
+        kernel = net.rgb_kernel(layer)
         sheet = panels.filters_beside_patches(kernel, read(patches, range(len(chosen.maps))))
         return 1, sheet, f"{layer}: filters, and the patches that excite each most"
     count, columns = _LAYOUT[min(number, len(_LAYOUT)) - 1]

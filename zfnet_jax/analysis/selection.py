@@ -191,7 +191,7 @@ class Selection:
     @property
     def kernel(self) -> np.ndarray:
         """The first layer's filters, (size, size, 3, M) float32."""
-        return np.asarray(self.net.params[self.first.name]["kernel"])
+        return self.net.rgb_kernel(self.first.name)
 
 
 def convolutions(arch: Architecture) -> tuple[Conv, ...]:

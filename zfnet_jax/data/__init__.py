@@ -50,6 +50,11 @@ def open_splits(config: DataConfig, seed: int = 0) -> Splits:
             from zfnet_jax.data.tfds import open_tfds
 
             return open_tfds(place, val_fraction=config.val_fraction, seed=seed)
+        case "imported":
+            raise ValueError(
+                f"{place}: this net was imported, without the pictures that it learned from; "
+                "expected --images, or --source for an evaluation"
+            )
     raise ValueError(
         f"data source {config.source!r}: expected shapes, folder:PATH or tfds:NAME[@DIR]"
     )

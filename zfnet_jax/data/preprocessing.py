@@ -31,27 +31,35 @@ class Preprocessing:
     Attributes:
       frame: the width and height that pictures are resized and centre-cropped to, in pixels.
       mean: what is subtracted: (frame, frame, 3) float32, per pixel, or (1, 1, 3); 0..255.
-      scale: what the difference is multiplied by.
+      scale: what the difference is multiplied by, not 0; one for all or for each of the net's
+        channels.
       channels: the order of channels that the net reads; pictures are RGB.
     """
 
     frame: int
     mean: np.ndarray
-    scale: float = 1.0
+    scale: float | tuple[float, float, float] = 1.0
     channels: Literal["rgb", "bgr"] = "rgb"
 
     def __post_init__(self) -> None:
-        """Refuses a mean that does not lie over the frame."""
+        """Refuses a mean that does not lie over the frame, and a scale that cannot be undone."""
         if self.mean.shape not in ((self.frame, self.frame, 3), (1, 1, 3)):
             raise ValueError(
                 f"mean of shape {self.mean.shape}: expected "
                 f"({self.frame}, {self.frame}, 3) or (1, 1, 3)"
             )
+        scale = np.asarray(self.scale)
+        if scale.shape not in ((), (3,)) or not (np.isfinite(scale) & (scale != 0)).all():
+            raise ValueError(f"scale {self.scale!r}: expected a number, or three, none of them 0")
+
+    def reorder(self, values: Any) -> Any:
+        """Takes values, (..., 3), from RGB to the net's order of channels, and as well back."""
+        return values[..., ::-1] if self.channels == "bgr" else values
 
     def apply(self, frames: Array) -> Array:
         """Takes raw frames, (N, frame, frame, 3) uint8 or float, to float32 network space."""
-        ordered = frames[..., ::-1] if self.channels == "bgr" else frames
-        return (ordered.astype(jnp.float32) - self.mean) * jnp.float32(self.scale)
+        ordered = self.reorder(frames).astype(jnp.float32)
+        return (ordered - self.mean) * jnp.asarray(self.scale, jnp.float32)
 
     def undo(self, images: Array, corner: tuple[int, int] = (0, 0)) -> Array:
         """Takes crops of network space back to raw values, 0..255 float32.
@@ -63,8 +71,9 @@ class Preprocessing:
         top, left = corner
         high, wide = images.shape[-3:-1]
         mean = np.broadcast_to(self.mean, (self.frame, self.frame, 3))
-        raw = images / self.scale + mean[top : top + high, left : left + wide]
-        return raw[..., ::-1] if self.channels == "bgr" else raw
+        scale = np.asarray(self.scale, np.float32)
+        raw = images / scale + mean[top : top + high, left : left + wide]
+        return self.reorder(raw)
 
 
 def corners(frame: int, size: int) -> np.ndarray:
