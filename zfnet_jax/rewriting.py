@@ -210,8 +210,8 @@ def _bodies(
     """The jaxprs that an equation holds, and which of their operands are known to be zero."""
     if equation.primitive.name == "scan":
         # What a scan carries may be zero before the first step only.
-        first = equation.params["num_consts"]
-        last = first + equation.params["num_carry"]
+        first, carried = _kept_and_carried(equation)
+        last = first + carried
         zero = [known and not first <= place < last for place, known in enumerate(zero)]
     for value in equation.params.values():
         for body in value if isinstance(value, tuple | list) else (value,):
@@ -222,6 +222,22 @@ def _bodies(
                 # A branch of `cond` does not get the index, and a loop's parts are of unlike sizes.
                 given = list(zero[-wanted:]) if equation.primitive.name != "while" else []
                 yield body, given if len(given) == wanted else [False] * wanted
+
+
+def _kept_and_carried(equation: JaxprEqn) -> tuple[int, int]:
+    """How many of a scan's operands are the same in every step, and how many it carries on.
+
+    Told from shapes, since the parameters' names change with JAX: what is sliced, and what is
+    stacked, has one axis more outside the body than within.
+    """
+    body = equation.params["jaxpr"].jaxpr
+
+    def unchanged(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+        pairs = zip(outside, inside, strict=True)
+        return sum(_like(one)[0] == _like(other)[0] for one, other in pairs)
+
+    carried = unchanged(equation.outvars, body.outvars)
+    return unchanged(equation.invars, body.invars) - carried, carried
 
 
 def _is_zero(value: Any) -> bool:
@@ -256,7 +272,7 @@ def _scan(
     relu: Callable[[Array], Array],
     operands: Sequence[Any],
 ) -> list[Any]:
-    consts, carried = equation.params["num_consts"], equation.params["num_carry"]
+    consts, carried = _kept_and_carried(equation)
 
     def step(carry: list[Any], slices: list[Any]) -> tuple[list[Any], list[Any]]:
         results = run(plans[0], relu, [*operands[:consts], *carry, *slices])
