@@ -130,7 +130,8 @@ def draw(rows: Sequence[Row], class_names: Sequence[str], layer: str, path: Path
             weight="bold",
             fontsize=10,
         )
-    figure.savefig(path, dpi=110)
+    # Tight, since the layout does not count the headings.
+    figure.savefig(path, dpi=110, bbox_inches="tight", pad_inches=0.08)
 
 
 def heat_range(values: np.ndarray, narrowest: float = 0.0) -> tuple[float, float]:
