@@ -14,7 +14,7 @@ Prints the machine, a table (milliseconds a step, images a second), and last the
 above 1, this package is faster.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -146,7 +146,7 @@ def _random_views(images: Tensor, size: int) -> Tensor:
 
 
 @torch.no_grad()
-def _cap(filters: list[Tensor], limit: float) -> None:
+def _cap(filters: Sequence[Tensor], limit: float) -> None:
     for kernel in filters:
         rms = kernel.square().mean((1, 2, 3), keepdim=True).sqrt()
         kernel.mul_((limit / rms).clamp(max=1))
