@@ -1,0 +1,26 @@
+"""Fig 6, the net that the paper improves on: AlexNet's first layers, 11x11 filters at stride 4.
+
+    python -m zfnet_jax.train --config configs/selection_alexnet.py
+
+All else is configs/selection_zfnet.py, the cap and the widths too, so that only the geometry of the
+first two layers differs; the paper's panel is of Krizhevsky's own net, which had no cap.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from zfnet_jax import config
+from zfnet_jax.architecture import ALEXNET, ZFNET_128, Conv, Dense
+from zfnet_jax.config import TrainConfig
+
+WIDTHS = {
+    layer.name: layer.features
+    for layer in ZFNET_128
+    if isinstance(layer, Conv | Dense) and layer.features is not None
+}
+
+
+def get_config() -> TrainConfig:
+    base = config.load(Path(__file__).with_name("selection_zfnet.py"))
+    architecture = ALEXNET.with_features(**WIDTHS).at(128)
+    return replace(base, name="selection_alexnet", architecture=architecture)
