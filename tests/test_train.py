@@ -400,6 +400,16 @@ def test_free_keys(zfnet: Zfnet, finished: Finished, tmp_path: Path):
             claim(run, more, splits, begun=True)
 
 
+def test_a_second_process_does_not_train_in_the_same_folder(
+    zfnet: Zfnet, finished: Finished, tmp_path: Path
+):
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    with run_folder.held(run):
+        line = one_line(zfnet.train(run))
+    assert line.startswith(f"error: {run}: another process is training in it; expected one")
+    assert zfnet.train(run).returncode == 0  # what held it is gone
+
+
 def test_other_data_is_refused(zfnet: Zfnet, picture_folder: Path, tmp_path: Path):
     config = configs.load(zfnet.config)
     splits = open_splits(config.data)

@@ -29,7 +29,7 @@ from zfnet_jax.metrics import Meter, MetricsLog
 from zfnet_jax.model import ZFNet
 from zfnet_jax.net import Net
 from zfnet_jax.report import pictures, plots
-from zfnet_jax.run_folder import claim, keep_snapshot, report_skipped
+from zfnet_jax.run_folder import claim, held, keep_snapshot, report_skipped
 from zfnet_jax.step import TrainState, init_state
 from zfnet_jax.trace import Params
 
@@ -149,6 +149,8 @@ class Course:
     def __enter__(self) -> "Course":
         loop, setting = self.config.train, self.setting
         with contextlib.ExitStack() as stack:
+            if parallel.is_first_process():
+                stack.enter_context(held(self._run))
             self._checkpoints = stack.enter_context(Checkpoints(self._run, loop.keep))
             self._log = stack.enter_context(
                 MetricsLog(self._run, self.step, active=parallel.is_first_process())

@@ -1,12 +1,14 @@
 """The folder of a run: whose it is, what it says of its data, and the nets it keeps for good."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import jax.numpy as jnp
 
 from zfnet_jax import config as configs
@@ -20,6 +22,7 @@ from zfnet_jax.net import Net
 CONFIG, DATA = "config.json", "data.json"
 SKIPPED = "skipped.txt"
 SNAPSHOTS = "snapshots"
+LOCK = ".lock"
 
 # What may differ when a run goes on: how long and how fast, never what it computes.
 _FREE = {
@@ -74,6 +77,23 @@ def claim(
         run.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(configs.to_json(config), indent=1) + "\n")
         write_text(run / DATA, json.dumps(data, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Keeps other processes from training in a run's folder; the end of this one, too, frees it.
+
+    Raises:
+      ValueError: another process trains in it.
+    """
+    try:
+        with filelock.FileLock(run / LOCK, blocking=False):
+            yield
+    except filelock.Timeout:
+        raise ValueError(
+            f"{run}: another process is training in it; expected one at a time, or another "
+            "--workdir"
+        ) from None
 
 
 def report_skipped(run: Path, skipped: Sequence[Skipped]) -> None:
