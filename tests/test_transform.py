@@ -44,6 +44,7 @@ def _passed_zero(x: Array) -> Array:
     return jax.jit(lambda x, low: lax.max(x, jnp.broadcast_to(low, x.shape)))(x, 0.0)
 
 
+EYE, KEY = jnp.eye(6), jax.random.key(3)
 FORMS: dict[str, Callable[[Array], Array]] = {
     "jax.nn.relu": jax.nn.relu,
     "linen": nn.relu,
@@ -63,6 +64,11 @@ FORMS: dict[str, Callable[[Array], Array]] = {
     "scan over slices": lambda x: lax.scan(lambda c, y: (c, jax.nn.relu(y)), 0.0, x)[1],
     "fori_loop": lambda x: lax.fori_loop(0, 3, lambda _, c: jax.nn.relu(c), x),
     "cond": lambda x: lax.cond(x.sum() < 100, jax.nn.relu, jnp.sin, x),
+    "jit with captured weights": jax.jit(lambda x: jax.nn.relu(EYE @ x)),
+    "remat with captured weights": jax.checkpoint(jax.jit(lambda x: jax.nn.relu(EYE @ x))),
+    "vmap with captured weights": jax.vmap(jax.jit(lambda x: jax.nn.relu(x * EYE[0, 0]))),
+    "a captured key": lambda x: jax.nn.relu(x + 0 * jax.random.normal(KEY, x.shape)),
+    "a scalar against zeros": lambda x: jax.vmap(lambda y: lax.max(y, jnp.zeros(())))(x),
     "remat of scan": jax.checkpoint(
         lambda x: lax.scan(lambda c, _: (jnp.maximum(c, 0), None), x, length=2)[0]
     ),
@@ -94,6 +100,10 @@ def test_each_form_is_one_relu(form: str):
     [
         jax.nn.softplus,
         jax.nn.leaky_relu,
+        jax.nn.celu,
+        jax.nn.hard_silu,
+        jax.nn.standardize,
+        lambda x: nn.LayerNorm().apply({"params": {"scale": X, "bias": X}}, x),
         jax.nn.softmax,
         jax.nn.gelu,
         lambda x: jnp.maximum(x, 1),
@@ -102,7 +112,21 @@ def test_each_form_is_one_relu(form: str):
         lambda x: x * jnp.maximum(jnp.argsort(x), 0),
         lambda x: (jax.nn.relu(x), x)[1],
     ],
-    ids=["softplus", "leaky", "softmax", "gelu", "above1", "abs", "running", "integers", "unused"],
+    ids=[
+        "softplus",
+        "leaky",
+        "celu",
+        "hard_silu",
+        "standardize",
+        "LayerNorm",
+        "softmax",
+        "gelu",
+        "above1",
+        "abs",
+        "running",
+        "integers",
+        "unused",
+    ],
 )
 def test_what_is_no_relu_is_left_alone(function: Callable[[Array], Array]):
     assert count_relus(function, X) == 0
@@ -367,6 +391,8 @@ def _sum_of_two(x: Array, y: Array) -> Array:
         (jnp.sin, {}, "function without a ReLU: expected jax.nn.relu"),
         (jax.nn.relu, {"rule": "saliency"}, "rule 'saliency': expected one of deconvnet, guided"),
         (jax.nn.relu, {"skip": ["lrn"]}, r"skip \['lrn'\]: expected names of functions"),
+        (jax.nn.relu, {"skip": "lrn"}, r"skip 'lrn': expected a list of names"),
+        (lambda x: jax.nn.relu(x)[x > 0], {}, r"test_transform.py:\d+: .* needs a value"),
         (_branches, {}, r"test_transform.py:\d+: .* if x.sum\(\) > 0 .* needs a value"),
         (_loops, {}, r"ReLU in a while at test_transform.py:\d+: .* lax.scan"),
         (
@@ -375,7 +401,7 @@ def _sum_of_two(x: Array, y: Array) -> Array:
             "skipped function '_sum_of_two': .* expected one result, and one operand like it",
         ),
     ],
-    ids=["none", "rule", "skip", "branches", "while", "ambiguous"],
+    ids=["none", "rule", "skip", "string", "indices", "branches", "while", "ambiguous"],
 )
 def test_refuses(function: Callable[[Array], Array], options: Any, message: str):
     with pytest.raises(ValueError, match=message):

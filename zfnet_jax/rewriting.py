@@ -18,10 +18,18 @@ from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from jax.interpreters.partial_eval import dce_jaxpr
 
-_SAME_VALUE = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze"}
-# The maximum in log(exp(a) + exp(b)), of which softplus is the case b = 0, is a part of a smooth
-# function, which has a derivative of its own.
-_SMOOTH = {"logaddexp", "logaddexp2"}
+_SAME_VALUE = {
+    "broadcast_in_dim",
+    "convert_element_type",
+    "copy",
+    "optimization_barrier",
+    "pvary",
+    "reshape",
+    "squeeze",
+}
+# Functions whose maximum with zero is no ReLU: that in log(exp(a) + exp(b)), of which softplus is
+# the case b = 0, is a part of a smooth function, and others are gates or smooth themselves.
+_OTHER = {"celu", "hard_sigmoid", "logaddexp", "logaddexp2", "sparse_sigmoid"}
 
 
 class Relu(NamedTuple):
@@ -108,7 +116,8 @@ def run(plan: Plan, relu: Callable[[Array], Array], operands: Sequence[Any]) -> 
         given = [read(atom) for atom in equation.invars]
         match plan.actions.get(number):
             case Relu(operand):
-                results = [relu(jnp.asarray(given[operand]))]
+                shape = equation.outvars[0].aval.shape
+                results = [relu(jnp.broadcast_to(given[operand], shape))]
             case Skip(_, operand):
                 (result,) = _bind(equation, given)
                 results = [_unchanged(given[operand], lax.stop_gradient(result))]
@@ -151,9 +160,22 @@ def _find(
         if equation.primitive.name in _SAME_VALUE and operands[0]:
             zeros.add(equation.outvars[0])
         action = _action(equation, operands, skipped)
-        if action is not None:
+        if action is not None and not _is_variance(equation.outvars[0], jaxpr):
             found[number] = action
     return Plan(jaxpr, consts, found)
+
+
+def _is_variance(var: Any, jaxpr: Jaxpr) -> bool:
+    """Whether a value, with something added to it, is only ever taken the root of.
+
+    A normalisation keeps its variance from falling below zero by rounding; that is no ReLU.
+    """
+    users = [each for each in jaxpr.eqns if any(atom is var for atom in each.invars)]
+    return bool(users) and all(
+        each.primitive.name in ("sqrt", "rsqrt")
+        or (each.primitive.name in _SAME_VALUE | {"add"} and _is_variance(each.outvars[0], jaxpr))
+        for each in users
+    )
 
 
 def _action(
@@ -165,7 +187,7 @@ def _action(
     name = _name(equation)
     if name in skipped:
         return Skip(name, _alike(equation, name))
-    if name in _SMOOTH:
+    if name in _OTHER:
         return None
     bodies = list(_bodies(equation, zero))
     plans = tuple(_find(body.jaxpr, body.consts, known, skipped) for body, known in bodies)
@@ -174,8 +196,8 @@ def _action(
     if equation.primitive.name not in _RUNNERS:
         hint = "; expected lax.scan, or a fori_loop with fixed bounds"
         raise ValueError(
-            f"ReLU in a {equation.primitive.name}{place(equation)}: nothing can be pulled back "
-            f"through it{hint if equation.primitive.name == 'while' else ''}"
+            f"ReLU in a {equation.primitive.name}{place(equation)}: it cannot be replaced there"
+            f"{hint if equation.primitive.name == 'while' else ''}"
         )
     return Open(plans)
 
@@ -215,7 +237,8 @@ def _bodies(
         zero = [known and not first <= place < last for place, known in enumerate(zero)]
     for value in equation.params.values():
         for body in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(body, Jaxpr):
+            # Since jax 0.12 both are one type, and such a body has its constants with it.
+            if isinstance(body, Jaxpr) and not isinstance(body, ClosedJaxpr):
                 body = ClosedJaxpr(body, ())
             if isinstance(body, ClosedJaxpr):
                 wanted = len(body.jaxpr.invars)
@@ -241,7 +264,9 @@ def _kept_and_carried(equation: JaxprEqn) -> tuple[int, int]:
 
 
 def _is_zero(value: Any) -> bool:
-    return not isinstance(value, Tracer) and not np.any(np.asarray(value))
+    if isinstance(value, Tracer) or jnp.issubdtype(jnp.result_type(value), jax.dtypes.extended):
+        return False
+    return not np.any(np.asarray(value))
 
 
 Runner = Callable[[JaxprEqn, Sequence[Plan], Callable[[Array], Array], Sequence[Any]], list[Any]]

@@ -47,7 +47,10 @@ def deconvnet(
     Args:
       function: images -> an array or a pytree of arrays; further arguments are passed on to it, and
         nothing is pulled back to them. Its ReLUs are `jax.nn.relu`, `jnp.maximum(x, 0)` or
-        `lax.max` with zeros, within jit, scan, cond, remat, custom rules and vmap, too.
+        `lax.max` with a constant that is all zeros, within jit, scan, cond, remat, custom rules
+        and vmap, too; a custom rule around one gives way to the derivative of what it computes.
+        What normalisations do to their variance is no ReLU, and neither are gates such as
+        `jax.nn.hard_sigmoid`.
       rule: what a ReLU does to the signal on its way down.
       skip: names of functions (under `jax.jit`, `jax.custom_vjp` or `jax.custom_jvp`) that the
         signal passes unchanged, as the paper's passes contrast normalisation.
@@ -64,6 +67,8 @@ def deconvnet(
     """
     if rule not in get_args(Rule):
         raise ValueError(f"rule {rule!r}: expected one of {', '.join(get_args(Rule))}")
+    if isinstance(skip, str):
+        raise ValueError(f"skip {skip!r}: expected a list of names, such as [{skip!r}]")
 
     def transformed(images: Any, *others: Any) -> tuple[Any, Partial]:
         plan, structure = _trace(function, skip, images, *others)
@@ -152,6 +157,14 @@ def _relu_backward(rule: Rule, result: Array | None, signal: Array) -> tuple[Arr
 _relu.defvjp(_relu_forward, _relu_backward)
 
 
+_UNTRACEABLE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.NonConcreteBooleanIndexError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
 def _trace(
     function: Callable[..., Any], skip: Sequence[str], images: Any, *others: Any
 ) -> tuple[rewriting.Plan, Any]:
@@ -164,12 +177,12 @@ def _trace(
             )
     try:
         closed, shapes = jax.make_jaxpr(function, return_shape=True)(images, *others)
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+    except _UNTRACEABLE as error:
         frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if rewriting.is_own(frame.filename)]
+        *_, last = [frame for frame in frames if rewriting.is_own(frame.filename)] or frames
         raise ValueError(
-            f"{own[-1].filename}:{own[-1].lineno}: {own[-1].line!r} needs a value, expected "
-            "control flow that does not depend on the images, so that it can be traced"
+            f"{last.filename}:{last.lineno}: {last.line!r} needs a value, expected control flow "
+            "that does not depend on the arguments; close over what is fixed"
         ) from error
     return rewriting.find(closed, skip), jax.tree.structure(shapes)
 
