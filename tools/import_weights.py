@@ -39,6 +39,7 @@ def main(
       dtype: the type of the stored weights; bfloat16 takes half the space.
     """
     cli.expect("out", out, out.suffix == weights.SUFFIX, f"a name that ends in {weights.SUFFIX}")
+    cli.expect("out", out, out.resolve() != file.resolve(), "another file than the one imported")
     cli.expect("scale", scale, len(scale) in (0, 1, 3), "one number or three")
     names = _lines(class_names) if class_names else []
     imported = {"onnx": onnx.load, "torch": torch.load}[from_](file)
@@ -66,7 +67,7 @@ def main(
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text("utf-8").splitlines()
+        return path.read_text("utf-8").rstrip().splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{path}: expected a text file, one class name a line") from None
 
