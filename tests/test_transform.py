@@ -139,6 +139,11 @@ def test_what_is_no_relu_is_left_alone(function: Callable[[Array], Array]):
     np.testing.assert_allclose(project((SEED, 0 * SEED)), *pullback(SEED), rtol=1e-6)
 
 
+def test_a_relu_whose_root_is_taken_too_is_one():
+    assert count_relus(lambda x: (jnp.sqrt(jax.nn.relu(x) + 1), x), X) == 1
+    assert count_relus(lambda x: (lambda y: (y, jnp.sqrt(y + 1)))(jnp.maximum(x, 0)), X) == 1
+
+
 def test_a_skipped_function_is_skipped_on_the_way_back_only():
     @jax.jit
     def lrn(x: Array) -> Array:

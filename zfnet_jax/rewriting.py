@@ -160,7 +160,9 @@ def _find(
         if equation.primitive.name in _SAME_VALUE and operands[0]:
             zeros.add(equation.outvars[0])
         action = _action(equation, operands, skipped)
-        if action is not None and not _is_variance(equation.outvars[0], jaxpr):
+        # Only a bare maximum; who writes jax.nn.relu means one.
+        bare = _name(equation) in ("", "clip") and not isinstance(action, Skip)
+        if action and not (bare and _is_variance(equation.outvars[0], jaxpr)):
             found[number] = action
     return Plan(jaxpr, consts, found)
 
@@ -171,10 +173,18 @@ def _is_variance(var: Any, jaxpr: Jaxpr) -> bool:
     A normalisation keeps its variance from falling below zero by rounding; that is no ReLU.
     """
     users = [each for each in jaxpr.eqns if any(atom is var for atom in each.invars)]
-    return bool(users) and all(
-        each.primitive.name in ("sqrt", "rsqrt")
-        or (each.primitive.name in _SAME_VALUE | {"add"} and _is_variance(each.outvars[0], jaxpr))
-        for each in users
+    returned = any(atom is var for atom in jaxpr.outvars)
+    return (
+        bool(users)
+        and not returned
+        and all(
+            each.primitive.name in ("sqrt", "rsqrt")
+            or (
+                each.primitive.name in _SAME_VALUE | {"add"}
+                and _is_variance(each.outvars[0], jaxpr)
+            )
+            for each in users
+        )
     )
 
 
