@@ -11,12 +11,10 @@ Prints the machine, a table (milliseconds for a round, images a second), and las
 the analysis takes, the ratio of medians.
 """
 
-import statistics
-
 import jax
 import numpy as np
 from subjects import MEAN, cuts, random_net
-from timing import describe_machine, interleave, print_table
+from timing import describe_machine, interleave, print_cost, print_table
 
 from zfnet_jax import architecture, cli, parallel
 from zfnet_jax.analysis import invariance
@@ -77,9 +75,7 @@ def run(name: str, count: int, steps: int, batch_size: int, rounds: int) -> floa
 
     seconds = interleave({OURS: ours, PLAIN: plain}, rounds)
     print_table(seconds, total)
-    ratio = statistics.median(seconds[OURS]) / statistics.median(seconds[PLAIN])
-    print(f"ratio {ratio:.2f} (time of {OURS} / time of {PLAIN}, medians)")
-    return ratio
+    return print_cost(seconds, OURS, PLAIN)
 
 
 if __name__ == "__main__":

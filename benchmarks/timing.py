@@ -121,3 +121,19 @@ def print_ratio(seconds: Mapping[str, Sequence[float]], ours: str, digits: int =
     ratio = medians[best] / mine
     print(f"ratio {ratio:.{digits}f} (speed of {ours} / speed of {best}, medians)")
     return ratio
+
+
+def print_cost(seconds: Mapping[str, Sequence[float]], ours: str, plain: str) -> float:
+    """Prints, as the last line, how many times as long ours takes as the plain way.
+
+    Args:
+      seconds: what `interleave` returned.
+      ours: the name of one.
+      plain: the name of the other.
+
+    Returns:
+      The ratio of medians, below 1 where ours is faster.
+    """
+    ratio = statistics.median(seconds[ours]) / statistics.median(seconds[plain])
+    print(f"ratio {ratio:.2f} (time of {ours} / time of {plain}, medians)")
+    return ratio

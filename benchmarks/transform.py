@@ -9,7 +9,6 @@ Prints the machine, a table (milliseconds a call, images a second), and last how
 projection takes than the gradient, the ratio of medians.
 """
 
-import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from subjects import MEAN, cuts, random_net
-from timing import describe_machine, interleave, print_table
+from timing import describe_machine, interleave, print_cost, print_table
 
 from zfnet_jax import architecture, cli, parallel, transform
 from zfnet_jax.analysis.network import network
@@ -67,9 +66,7 @@ def run(name: str, layer: str, count: int, rounds: int) -> float:
     print(f"{count} images, a seed of ones at {layer} of {name}")
     seconds = interleave({OURS: timed(ours), PLAIN: timed(plain)}, rounds)
     print_table(seconds, count)
-    ratio = statistics.median(seconds[OURS]) / statistics.median(seconds[PLAIN])
-    print(f"ratio {ratio:.2f} (time of {OURS} / time of {PLAIN}, medians)")
-    return ratio
+    return print_cost(seconds, OURS, PLAIN)
 
 
 if __name__ == "__main__":

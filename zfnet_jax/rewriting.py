@@ -7,6 +7,7 @@ is zero is known from literals and from what reshapes them, through every call.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,13 +117,14 @@ def run(plan: Plan, relu: Callable[[Array], Array], operands: Sequence[Any]) -> 
         given = [read(atom) for atom in equation.invars]
         match plan.actions.get(number):
             case Relu(operand):
-                shape = equation.outvars[0].aval.shape
+                shape, _ = _like(equation.outvars[0])
                 results = [relu(jnp.broadcast_to(given[operand], shape))]
             case Skip(_, operand):
                 (result,) = _bind(equation, given)
                 results = [_unchanged(given[operand], lax.stop_gradient(result))]
             case Open(plans):
-                results = _RUNNERS[equation.primitive.name](equation, plans, relu, given)
+                bodies = [partial(run, plan, relu) for plan in plans]
+                results = _RUNNERS[equation.primitive.name](equation, bodies, given)
             case None:
                 results = _bind(equation, given)
         values |= dict(zip(equation.outvars, results, strict=True))
@@ -279,38 +281,24 @@ def _is_zero(value: Any) -> bool:
     return not np.any(np.asarray(value))
 
 
-Runner = Callable[[JaxprEqn, Sequence[Plan], Callable[[Array], Array], Sequence[Any]], list[Any]]
+Body = Callable[[Sequence[Any]], list[Any]]
+"""A jaxpr of an equation, with its ReLUs replaced: operands -> results."""
 
 
-def _call(
-    equation: JaxprEqn,
-    plans: Sequence[Plan],
-    relu: Callable[[Array], Array],
-    operands: Sequence[Any],
-) -> list[Any]:
-    return run(plans[0], relu, operands)
+def _call(equation: JaxprEqn, bodies: Sequence[Body], operands: Sequence[Any]) -> list[Any]:
+    return bodies[0](operands)
 
 
-def _remat(
-    equation: JaxprEqn,
-    plans: Sequence[Plan],
-    relu: Callable[[Array], Array],
-    operands: Sequence[Any],
-) -> list[Any]:
+def _remat(equation: JaxprEqn, bodies: Sequence[Body], operands: Sequence[Any]) -> list[Any]:
     options = {name: equation.params[name] for name in ("prevent_cse", "policy")}
-    return jax.checkpoint(lambda *given: run(plans[0], relu, given), **options)(*operands)
+    return jax.checkpoint(lambda *given: bodies[0](given), **options)(*operands)
 
 
-def _scan(
-    equation: JaxprEqn,
-    plans: Sequence[Plan],
-    relu: Callable[[Array], Array],
-    operands: Sequence[Any],
-) -> list[Any]:
+def _scan(equation: JaxprEqn, bodies: Sequence[Body], operands: Sequence[Any]) -> list[Any]:
     consts, carried = _kept_and_carried(equation)
 
     def step(carry: list[Any], slices: list[Any]) -> tuple[list[Any], list[Any]]:
-        results = run(plans[0], relu, [*operands[:consts], *carry, *slices])
+        results = bodies[0]([*operands[:consts], *carry, *slices])
         return results[:carried], results[carried:]
 
     options = {name: equation.params[name] for name in ("length", "reverse", "unroll")}
@@ -323,17 +311,12 @@ def _scan(
     return [*carry, *stacked]
 
 
-def _cond(
-    equation: JaxprEqn,
-    plans: Sequence[Plan],
-    relu: Callable[[Array], Array],
-    operands: Sequence[Any],
-) -> list[Any]:
-    branches = [lambda *given, plan=plan: run(plan, relu, given) for plan in plans]
+def _cond(equation: JaxprEqn, bodies: Sequence[Body], operands: Sequence[Any]) -> list[Any]:
+    branches = [lambda *given, body=body: body(given) for body in bodies]
     return lax.switch(operands[0], branches, *operands[1:])
 
 
-_RUNNERS: Mapping[str, Runner] = {
+_RUNNERS: Mapping[str, Callable[[JaxprEqn, Sequence[Body], Sequence[Any]], list[Any]]] = {
     **dict.fromkeys(("jit", "closed_call", "custom_jvp_call", "custom_vjp_call"), _call),
     "remat2": _remat,
     "scan": _scan,
