@@ -111,6 +111,11 @@ def test_each_form_is_one_relu(form: str):
         lambda x: lax.scan(lambda c, y: (c + y, jnp.maximum(y, c)), 0.0, x)[1],
         lambda x: x * jnp.maximum(jnp.argsort(x), 0),
         lambda x: (jax.nn.relu(x), x)[1],
+        lambda x: x * jnp.maximum(EYE[0], 0),
+        lambda x: x + jax.nn.relu(lax.stop_gradient(x)),
+        lambda x: jax.image.resize(x, (6,), "linear") + jax.image.resize(x, (12,), "linear")[:6],
+        lambda x: x * lax.while_loop(lambda c: c < 5, lambda c: jnp.maximum(c, 0) + 1, 0.0),
+        lambda x: x.at[0].max(0.0),
     ],
     ids=[
         "softplus",
@@ -126,6 +131,11 @@ def test_each_form_is_one_relu(form: str):
         "running",
         "integers",
         "unused",
+        "weights",
+        "stopped",
+        "resize",
+        "loop beside",
+        "scatter",
     ],
 )
 def test_what_is_no_relu_is_left_alone(function: Callable[[Array], Array]):

@@ -2,8 +2,9 @@
 
 A traced function is a jaxpr: a list of equations, some of which hold jaxprs of their own (jit,
 scan, remat, ...). `find` looks through all of them and returns a plan, `run` follows it. A ReLU is
-a maximum with zero, whatever wrote it: `jax.nn.relu`, `jnp.maximum(x, 0)`, `lax.max`. That a value
-is zero is known from literals and from what reshapes them, through every call.
+a maximum of zero and a value that depends on the images, whatever wrote it: `jax.nn.relu`,
+`jnp.maximum(x, 0)`, `lax.max`. That a value is zero is known from constants and from what reshapes
+them, into every call.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,9 +29,23 @@ _SAME_VALUE = {
     "reshape",
     "squeeze",
 }
+# What combines two values of a reduction or a scatter is no function of maps.
+_SCALAR = ("reduce", "scatter", "select_and")
 # Functions whose maximum with zero is no ReLU: that in log(exp(a) + exp(b)), of which softplus is
 # the case b = 0, is a part of a smooth function, and others are gates or smooth themselves.
 _OTHER = {"celu", "hard_sigmoid", "logaddexp", "logaddexp2", "sparse_sigmoid"}
+
+
+class Known(NamedTuple):
+    """What is known of a value.
+
+    Attributes:
+      zero: whether it is zero everywhere.
+      active: whether a signal can come back from it to the images.
+    """
+
+    zero: bool
+    active: bool
 
 
 class Relu(NamedTuple):
@@ -66,11 +81,12 @@ class Plan(NamedTuple):
     actions: Mapping[int, Relu | Skip | Open]
 
 
-def find(closed: ClosedJaxpr, skipped: Sequence[str]) -> Plan:
+def find(closed: ClosedJaxpr, active: Sequence[bool], skipped: Sequence[str]) -> Plan:
     """Finds the ReLUs that a function's results depend on, and its calls of some functions.
 
     Args:
       closed: the traced function.
+      active: which of its operands are images.
       skipped: the names of functions (under `jax.jit`, `jax.custom_vjp` or `jax.custom_jvp`) that
         a signal is to pass unchanged, to the one operand that is like their result.
 
@@ -83,7 +99,7 @@ def find(closed: ClosedJaxpr, skipped: Sequence[str]) -> Plan:
     """
     outputs = [True] * len(closed.jaxpr.outvars)
     jaxpr, _ = dce_jaxpr(closed.jaxpr, outputs, instantiate=True)
-    return _find(jaxpr, closed.consts, [False] * len(jaxpr.invars), skipped)
+    return _find(jaxpr, closed.consts, [Known(False, each) for each in active], skipped)
 
 
 def actions(plan: Plan) -> Iterator[Relu | Skip]:
@@ -148,19 +164,24 @@ _unchanged.defvjp(lambda _, result: (result, None), lambda _, signal: (signal, N
 
 
 def _find(
-    jaxpr: Jaxpr, consts: Sequence[Any], zero: Sequence[bool], skipped: Sequence[str]
+    jaxpr: Jaxpr, consts: Sequence[Any], given: Sequence[Known], skipped: Sequence[str]
 ) -> Plan:
-    zeros = {var for var, known in zip(jaxpr.invars, zero, strict=True) if known}
-    zeros |= {var for var, value in zip(jaxpr.constvars, consts, strict=True) if _is_zero(value)}
+    values = dict(zip(jaxpr.invars, given, strict=True))
+    values |= {
+        var: Known(_is_zero(value), False)
+        for var, value in zip(jaxpr.constvars, consts, strict=True)
+    }
 
-    def known(atom: Any) -> bool:
-        return _is_zero(atom.val) if isinstance(atom, Literal) else atom in zeros
+    def known(atom: Any) -> Known:
+        return Known(_is_zero(atom.val), False) if isinstance(atom, Literal) else values[atom]
 
     found: dict[int, Relu | Skip | Open] = {}
     for number, equation in enumerate(jaxpr.eqns):
-        operands = [known(atom) for atom in equation.invars]
-        if equation.primitive.name in _SAME_VALUE and operands[0]:
-            zeros.add(equation.outvars[0])
+        name, operands = equation.primitive.name, [known(atom) for atom in equation.invars]
+        active = name != "stop_gradient" and any(each.active for each in operands)
+        for var in equation.outvars:
+            real = jnp.issubdtype(getattr(var.aval, "dtype", np.bool_), jnp.floating)
+            values[var] = Known(name in _SAME_VALUE and operands[0].zero, active and real)
         action = _action(equation, operands, skipped)
         # Only a bare maximum; who writes jax.nn.relu means one.
         bare = _name(equation) in ("", "clip") and not isinstance(action, Skip)
@@ -191,17 +212,18 @@ def _is_variance(var: Any, jaxpr: Jaxpr) -> bool:
 
 
 def _action(
-    equation: JaxprEqn, zero: Sequence[bool], skipped: Sequence[str]
+    equation: JaxprEqn, given: Sequence[Known], skipped: Sequence[str]
 ) -> Relu | Skip | Open | None:
-    if equation.primitive.name == "max" and any(zero):
-        real = jnp.issubdtype(_like(equation.outvars[0])[1], jnp.floating)
-        return Relu(1 if zero[0] else 0) if real else None
+    if equation.primitive.name == "max":
+        one, other = given
+        operand = 1 if one.zero else 0
+        return Relu(operand) if (one.zero or other.zero) and given[operand].active else None
     name = _name(equation)
     if name in skipped:
         return Skip(name, _alike(equation, name))
     if name in _OTHER:
         return None
-    bodies = list(_bodies(equation, zero))
+    bodies = list(_bodies(equation, given))
     plans = tuple(_find(body.jaxpr, body.consts, known, skipped) for body, known in bodies)
     if not any(plan.actions for plan in plans):
         return None
@@ -239,14 +261,19 @@ def _like(atom: Any) -> tuple[tuple[int, ...], Any]:
 
 
 def _bodies(
-    equation: JaxprEqn, zero: Sequence[bool]
-) -> Iterator[tuple[ClosedJaxpr, Sequence[bool]]]:
-    """The jaxprs that an equation holds, and which of their operands are known to be zero."""
-    if equation.primitive.name == "scan":
-        # What a scan carries may be zero before the first step only.
+    equation: JaxprEqn, given: Sequence[Known]
+) -> Iterator[tuple[ClosedJaxpr, Sequence[Known]]]:
+    """The jaxprs that an equation holds, and what is known of their operands."""
+    name = equation.primitive.name
+    if name.startswith(_SCALAR):
+        return
+    unknown = Known(False, any(each.active for each in given))
+    if name == "scan":
+        # What a scan carries may be zero before the first step only, and active after it.
         first, carried = _kept_and_carried(equation)
-        last = first + carried
-        zero = [known and not first <= place < last for place, known in enumerate(zero)]
+        given = [*given[:first], *[unknown] * carried, *given[first + carried :]]
+    if name == "cond":
+        given = given[1:]  # no branch gets the index
     for value in equation.params.values():
         for body in value if isinstance(value, tuple | list) else (value,):
             # Since jax 0.12 both are one type, and such a body has its constants with it.
@@ -254,9 +281,8 @@ def _bodies(
                 body = ClosedJaxpr(body, ())
             if isinstance(body, ClosedJaxpr):
                 wanted = len(body.jaxpr.invars)
-                # A branch of `cond` does not get the index, and a loop's parts are of unlike sizes.
-                given = list(zero[-wanted:]) if equation.primitive.name != "while" else []
-                yield body, given if len(given) == wanted else [False] * wanted
+                same = name != "while" and len(given) == wanted
+                yield body, given if same else [unknown] * wanted
 
 
 def _kept_and_carried(equation: JaxprEqn) -> tuple[int, int]:

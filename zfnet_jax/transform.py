@@ -50,7 +50,8 @@ def deconvnet(
         `lax.max` with a constant that is all zeros, within jit, scan, cond, remat, custom rules
         and vmap, too; a custom rule around one gives way to the derivative of what it computes.
         What normalisations do to their variance is no ReLU, and neither are gates such as
-        `jax.nn.hard_sigmoid`.
+        `jax.nn.hard_sigmoid`, nor maxima of what does not depend on the images. A ReLU written as
+        a choice, `jnp.where(x > 0, x, 0)`, is not found.
       rule: what a ReLU does to the signal on its way down.
       skip: names of functions (under `jax.jit`, `jax.custom_vjp` or `jax.custom_jvp`) that the
         signal passes unchanged, as the paper's passes contrast normalisation.
@@ -184,7 +185,9 @@ def _trace(
             f"{last.filename}:{last.lineno}: {last.line!r} needs a value, expected control flow "
             "that does not depend on the arguments; close over what is fixed"
         ) from error
-    return rewriting.find(closed, skip), jax.tree.structure(shapes)
+    count, total = len(jax.tree.leaves(images)), len(closed.in_avals)
+    active = [place < count for place in range(total)]
+    return rewriting.find(closed, active, skip), jax.tree.structure(shapes)
 
 
 def _expect_found(plan: rewriting.Plan, skip: Sequence[str]) -> None:
