@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from zfnet_jax.architecture import Architecture
@@ -177,3 +178,13 @@ def state_dict(name: str, classes: int = CLASSES, **widths: int) -> dict[str, np
         tensors[f"{known.prefixes[layer]}.weight"] = np.ascontiguousarray(values.transpose(axes))
         tensors[f"{known.prefixes[layer]}.bias"] = rng.normal(0, 0.1, shape[-1:]).astype(np.float32)
     return tensors
+
+
+def refused(importer: Any, path: Path, kind: str) -> str:
+    """What an importer says of a file that it refuses, in one line that names the file."""
+    with pytest.raises(ValueError, match=f"{kind} ") as caught:
+        importer.load(path)
+    message = str(caught.value)
+    assert message.startswith(f"{kind} {path}: ")
+    assert "\n" not in message
+    return message

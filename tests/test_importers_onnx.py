@@ -15,6 +15,7 @@ from foreign import (
     grouped,
     light,
     pictures,
+    refused,
     run_layers,
     run_outputs,
 )
@@ -49,12 +50,7 @@ def refusal(tmp_path):
     def of(model):
         path = tmp_path / "net.onnx"
         path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
-        with pytest.raises(ValueError, match="model ") as caught:
-            importer.load(path)
-        message = str(caught.value)
-        assert message.startswith(f"model {path}: ")
-        assert "\n" not in message
-        return message
+        return refused(importer, path, "model")
 
     return of
 
@@ -278,6 +274,9 @@ REFUSED_ATTRIBUTES = [
     ("n3", "pads", [0, 0, 7, 7], "pads [0, 0, 7, 7] around maps of 16"),
     ("n8", "alpha", 0.5, "expected 0, and both 1"),
     ("n7", "axis", 2, "axis 2: expected 1"),
+    ("n0", "strides", [0, 0], "expected what ONNX says of such a node (ZeroDivisionError"),
+    ("n0", "auto_pad", 3, "AttributeError"),
+    ("n2", "alpha", float("nan"), "norm1.alpha = nan: expected a finite number"),
 ]
 
 
@@ -336,6 +335,28 @@ def test_nets_that_end_otherwise_are_refused(refusal):
     assert "expected the last layer to be dense" in refusal(chain.model())
     chain.add("Flatten").gemm(6, 196).add("Relu")
     assert "without a Relu" in refusal(chain.model())
+
+
+@pytest.mark.parametrize(("node", "attribute"), [(2, "size"), (3, "kernel_shape")])
+def test_a_node_without_what_it_needs_is_refused(refusal, node, attribute):
+    model = grouped().model()
+    kept = [each for each in model.graph.node[node].attribute if each.name != attribute]
+    del model.graph.node[node].attribute[:]
+    model.graph.node[node].attribute.extend(kept)
+    assert f"node 'n{node}' (" in refusal(model)
+
+
+def test_a_value_that_is_made_twice_or_not_at_all_is_refused(refusal):
+    model = grouped().model()
+    model.graph.node.append(helper.make_node("Identity", ["x"], ["x"]))
+    assert "values ['x']: expected each to be made once" in refusal(model)
+    model = grouped().model()
+    del model.graph.node[1].output[:]
+    assert "node 'n1' (Relu): expected an output" in refusal(model)
+
+
+def test_no_groups_are_refused(refusal):
+    assert "expected 0 groups to divide 3 and 8 maps" in refusal(edited(n0=("group", 0)))
 
 
 def test_inputs_that_are_no_pictures_are_refused(refusal):

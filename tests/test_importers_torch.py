@@ -8,6 +8,7 @@ from foreign import (
     channels_last,
     expect_equal,
     pictures,
+    refused,
     state_dict,
 )
 from safetensors.numpy import save_file
@@ -33,12 +34,7 @@ def saved(tmp_path):
 
 
 def refusal(path):
-    with pytest.raises(ValueError, match="weights ") as caught:
-        importer.load(path)
-    message = str(caught.value)
-    assert message.startswith(f"weights {path}: ")
-    assert "\n" not in message
-    return message
+    return refused(importer, path, "weights")
 
 
 @pytest.fixture(scope="module")

@@ -135,6 +135,11 @@ def test_a_state_dict_and_every_option(zfnet, tmp_path):
         (("--from", "keras", "cut.onnx"), "onnx"),
         (("--from", "onnx", "good.onnx", "--class-names", "two.txt"), "2 class names: expected 5"),
         (("--from", "onnx", "good.onnx", "--frame", "20"), "frame 20: expected 33"),
+        (
+            ("--from", "onnx", "good.onnx", "--mean", "nan", "0", "0"),
+            "mean (nan, 0.0, 0.0): expected finite",
+        ),
+        (("--from", "onnx", "net.safetensors"), "expected another file than the one imported"),
         (("--from", "onnx", "good.onnx", "--scale", "0"), "scale 0.0: expected a number"),
         (("--from", "onnx", "good.onnx", "--scale", "1", "2"), "one number or three"),
     ],

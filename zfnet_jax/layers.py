@@ -6,6 +6,7 @@ the far edge (cuda-convnet's rule), `"down"` leaves the remainder out (Caffe's r
 convolutions, PyTorch's for everything).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -136,7 +137,9 @@ def check(layer: Layer) -> None:
             expect("size", layer.size <= 16, "16 at most")
         case ContrastNorm():
             expect("size", layer.size >= 1 and layer.size % 2 == 1, "an odd number")
-            expect("k", layer.k > 0, "more than 0")
+            expect("alpha", math.isfinite(layer.alpha), "a finite number")
+            expect("beta", math.isfinite(layer.beta), "a finite number")
+            expect("k", 0 < layer.k < math.inf, "a finite number above 0")
         case Dense():
             expect("features", layer.features is None or layer.features >= 1, "1 or more, or None")
             expect("dropout", 0 <= layer.dropout < 1, "0 up to but not including 1")

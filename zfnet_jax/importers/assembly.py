@@ -158,12 +158,12 @@ def _expect_shapes(
 ) -> None:
     *_, fan_in, fan_out = shape
     if len(shape) == 4:
-        expected: tuple[int, ...] = (fan_out, fan_in // given.groups, *shape[:2])
-        if fan_in % given.groups or fan_out % given.groups:
+        if given.groups < 1 or fan_in % given.groups or fan_out % given.groups:
             raise ValueError(
                 f"{given.kernel.name}, {layer}: expected {given.groups} groups to divide "
                 f"{fan_in} and {fan_out} maps"
             )
+        expected: tuple[int, ...] = (fan_out, fan_in // given.groups, *shape[:2])
     else:
         expected = (fan_in, fan_out) if given.inputs_first else (fan_out, fan_in)
     for tensor, form in ((given.kernel, expected), (given.bias, (fan_out,))):
@@ -231,12 +231,15 @@ def make_net(
       The net; its data set is said to be imported, so that nothing looks for pictures of its own.
 
     Raises:
-      ValueError: the frame is smaller than the input, or there are not as many names as classes.
+      ValueError: the frame is smaller than the input, the mean is not finite, or there are not as
+        many names as classes.
     """
     arch, given = imported.architecture, imported.convention
     frame = frame_size(arch.input_size) if frame is None else frame
     if frame < arch.input_size:
         raise ValueError(f"frame {frame}: expected {arch.input_size}, the net's input, or more")
+    if mean is not None and not np.isfinite(mean).all():
+        raise ValueError(f"mean {mean}: expected finite values")
     names = tuple(class_names) or tuple(f"class {each}" for each in range(imported.classes))
     if len(names) != imported.classes:
         raise ValueError(f"{len(names)} class names: expected {imported.classes}, one for a logit")

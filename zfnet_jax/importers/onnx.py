@@ -5,7 +5,7 @@ name of its node. A softmax at the end is left out, since the last layer's outpu
 dropout of maps, which does nothing outside of training.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,13 @@ def _chain(graph: Any, constants: Mapping[str, Tensor]) -> tuple[int, int, list[
             f"input {pictures[0].name!r} of shape {dims} (0 where it is open): expected "
             "(N, 3, size, size)"
         )
+    made = Counter([pictures[0].name])
+    for node in graph.node:
+        if not node.output:
+            raise ValueError(f"node {node.name!r} ({node.op_type}): expected an output")
+        made.update(filter(None, node.output))
+    if twice := [name for name, count in made.items() if count > 1]:
+        raise ValueError(f"values {twice}: expected each to be made once")
     readers = defaultdict(list)
     for node in graph.node:
         for name in node.input:

@@ -63,7 +63,11 @@ class Walk:
         if node.op_type not in ("Relu", "Identity", "Dropout") and self._unrectified_conv():
             refuse(self.linear, "expected a Relu behind a convolution")
         value = extra("onnx").helper.get_attribute_value
-        known[node.op_type](node, {each.name: value(each) for each in node.attribute})
+        try:
+            known[node.op_type](node, {each.name: value(each) for each in node.attribute})
+        except (AttributeError, LookupError, TypeError, ZeroDivisionError) as error:
+            # An attribute or an input that ONNX requires is missing, or of another kind.
+            refuse(node, f"expected what ONNX says of such a node ({error!r})")
 
     def finish(self) -> tuple[Layer, ...]:
         """All layers, the last of which gives the logits."""

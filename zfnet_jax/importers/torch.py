@@ -256,7 +256,7 @@ def _pickled(path: Path) -> dict[str, Tensor]:
             raise ValueError(
                 f"expected a state dict, names to tensors; {name!r} is a {type(tensor).__name__}"
             )
-        if tensor.layout != torch.strided or not tensor.is_floating_point():
+        if tensor.layout != torch.strided or tensor.is_meta or not tensor.is_floating_point():
             raise ValueError(f"tensor {name} of {tensor.dtype}: expected floats, stored whole")
         read = lambda tensor=tensor: tensor.detach().float().numpy()
         tensors[name] = Tensor(name, tuple(tensor.shape), read)
