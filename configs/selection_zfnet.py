@@ -9,8 +9,7 @@
 The data, the sampling and the batch are those of configs/caltech101.py, for 15 epochs. Its first
 layer learns ten times as fast, so that filters can grow: at that file's rate the largest RMS of a
 first-layer filter ends at 0.005. At a hundred times the rate the net was at chance after 6 epochs.
-The cap of 0.1 does not bind at this rate (docs/findings.md), so that this run and the uncapped one
-differ in nothing.
+The cap of 0.1 does not bind in the first layer at this rate (docs/findings.md).
 """
 
 from dataclasses import replace
