@@ -508,7 +508,7 @@ def test_json_of_another_form_is_refused(break_it):
         (lambda: ZFNET.edit("pool1", padding=3), r"pool1\.padding = 3: expected 0\.\.2"),
         (lambda: ZFNET.edit("norm1", size=4), r"norm1\.size = 4: expected an odd number"),
         (lambda: ZFNET.edit("norm1", size=-1), r"norm1\.size = -1: expected an odd number"),
-        (lambda: ZFNET.edit("norm1", k=0.0), r"norm1\.k = 0\.0: expected more than 0"),
+        (lambda: ZFNET.edit("norm1", k=0.0), r"norm1\.k = 0\.0: expected a finite number above 0"),
         (lambda: ZFNET.edit("fc6", features=0), r"fc6\.features = 0: expected 1 or more, or None"),
         (lambda: ZFNET.edit("fc6", dropout=1.0), r"fc6\.dropout = 1\.0: expected 0 up to"),
         (lambda: ZFNET.edit("fc6", dropout=-0.1), r"fc6\.dropout = -0\.1: expected 0 up to"),
