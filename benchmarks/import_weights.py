@@ -92,7 +92,7 @@ def _files(folder: Path) -> list[tuple[str, str, Path]]:
     onnx.save(_model(family, tensors), paths[0])
     torch.save({name: torch.from_numpy(array) for name, array in tensors.items()}, paths[1])
     save_file(tensors, paths[2])
-    packages = ("onnx", "torch", "")
+    packages = ("onnx", "", "")
     return [(path.suffix, package, path) for package, path in zip(packages, paths, strict=True)]
 
 

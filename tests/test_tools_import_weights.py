@@ -145,8 +145,6 @@ def test_a_state_dict_and_every_option(zfnet, tmp_path):
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(zfnet, model_file, tmp_path, arguments, said):
-    if "text.pth" in arguments:
-        pytest.importorskip("torch")
     whole = model_file.read_bytes()
     (tmp_path / "good.onnx").write_bytes(whole)
     (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])

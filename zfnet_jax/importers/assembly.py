@@ -37,13 +37,37 @@ class Tensor(NamedTuple):
     read: Callable[[], np.ndarray]
 
 
-def stored(name: str, shape: Sequence[int], path: Path, dtype: DTypeLike, offset: int) -> Tensor:
-    """An array that lies in a file as it is, from some byte on: read straight from there."""
+def stored(
+    name: str,
+    shape: Sequence[int],
+    path: Path,
+    dtype: DTypeLike,
+    offset: int,
+    strides: Sequence[int] | None = None,
+) -> Tensor:
+    """An array that lies in a file, little-endian, from some byte on: read straight from there.
+
+    Strides are in elements, none of them negative; by default those of the order of its indices.
+    """
     shape, dtype = tuple(shape), np.dtype(dtype).newbyteorder("<")
-    count = math.prod(shape)
-    return Tensor(
-        name, shape, lambda: np.fromfile(path, dtype, count, offset=offset).reshape(shape)
-    )
+
+    def read() -> np.ndarray:
+        count = math.prod(shape) if strides is None else span(shape, strides)
+        flat = np.fromfile(path, dtype, count, offset=offset)
+        if flat.size != count:
+            raise ValueError(f"tensor {name}: expected {count} values, the file has {flat.size}")
+        if strides is None:
+            return flat.reshape(shape)
+        steps = [stride * dtype.itemsize for stride in strides]
+        return np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
+
+    return Tensor(name, shape, read)
+
+
+def span(shape: Sequence[int], strides: Sequence[int]) -> int:
+    """How many elements there are from an array's first to its last."""
+    steps = zip(shape, strides, strict=True)
+    return 0 if 0 in shape else 1 + sum((size - 1) * stride for size, stride in steps)
 
 
 class Affine(NamedTuple):

@@ -1,31 +1,17 @@
-"""PyTorch state dicts: .pth files, and .safetensors files of the same tensors.
+"""The nets that PyTorch state dicts hold.
 
 A state dict has names and shapes, but no strides, paddings, pools or norms. So the family of nets
 that it belongs to is recognised, whose source code says these; widths and the number of classes are
 the tensors' own.
 """
 
-import json
-import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import jax.numpy as jnp
-import numpy as np
-from safetensors import SafetensorError, safe_open
-
 from zfnet_jax.architecture import Architecture, ContrastNorm, Conv, Dense, Layer, MaxPool
-from zfnet_jax.importers.assembly import (
-    TORCH,
-    Affine,
-    Imported,
-    Tensor,
-    extra,
-    parameters,
-    stored,
-)
+from zfnet_jax.importers import torch_file
+from zfnet_jax.importers.assembly import TORCH, Affine, Imported, Tensor, parameters
 
 
 class Family(NamedTuple):
@@ -164,7 +150,7 @@ def load(path: Path) -> Imported:
     if not path.is_file():
         raise ValueError(f"weights {path}: expected a file, there is none")
     try:
-        tensors = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
+        tensors = torch_file.read(path)
         family = _family(tensors)
         given = {
             layer: Affine(tensors[f"{prefix}.weight"], tensors[f"{prefix}.bias"])
@@ -206,58 +192,3 @@ def _family(tensors: Mapping[str, Tensor]) -> Family:
 
 
 _KINDS = ("weight", "bias")
-_DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
-
-
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, "numpy"):
-            pass  # which checks all lengths and places
-    except SafetensorError as error:
-        raise ValueError(f"damaged ({error})") from None
-    # Read by hand, since its pages would stay in memory, with a copy of each.
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    tensors = {}
-    for name, said in header.items():
-        if said["dtype"] not in _DTYPES:
-            raise ValueError(
-                f"tensor {name} of {said['dtype']}: expected one of {', '.join(_DTYPES)}"
-            )
-        dtype, offset = _DTYPES[said["dtype"]], 8 + length + said["data_offsets"][0]
-        tensors[name] = stored(name, said["shape"], path, dtype, offset)
-    return tensors
-
-
-def _pickled(path: Path) -> dict[str, Tensor]:
-    torch = extra("torch")
-    # An older form of file, which is no archive, cannot be mapped into memory.
-    mapped = zipfile.is_zipfile(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # whatever the file makes the unpickler and the archive trip over
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        if found:
-            raise ValueError(
-                f"expected a pickle of plain tensors, a state dict; it holds {found[1]}, "
-                "which is not loaded"
-            ) from None
-        reason = str(error).split("\n")[0][:120]
-        raise ValueError(
-            f"expected what torch.save wrote of a state dict ({type(error).__name__}: {reason})"
-        ) from None
-    if not isinstance(state, Mapping):
-        raise ValueError(f"expected a state dict, names to tensors; it is a {type(state).__name__}")
-    tensors = {}
-    for name, tensor in state.items():
-        if not (isinstance(name, str) and isinstance(tensor, torch.Tensor)):
-            raise ValueError(
-                f"expected a state dict, names to tensors; {name!r} is a {type(tensor).__name__}"
-            )
-        if tensor.layout != torch.strided or tensor.is_meta or not tensor.is_floating_point():
-            raise ValueError(f"tensor {name} of {tensor.dtype}: expected floats, stored whole")
-        read = lambda tensor=tensor: tensor.detach().float().numpy()
-        tensors[name] = Tensor(name, tuple(tensor.shape), read)
-    return tensors
