@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from zfnet_jax import rewriting
+from zfnet_jax import relus, rewriting
 from zfnet_jax.deconvnet import Units
 
 Rule = Literal["deconvnet", "guided", "gradient"]
@@ -180,14 +180,14 @@ def _trace(
         closed, shapes = jax.make_jaxpr(function, return_shape=True)(images, *others)
     except _UNTRACEABLE as error:
         frames = traceback.extract_tb(error.__traceback__)
-        *_, last = [frame for frame in frames if rewriting.is_own(frame.filename)] or frames
+        *_, last = [frame for frame in frames if relus.is_own(frame.filename)] or frames
         raise ValueError(
             f"{last.filename}:{last.lineno}: {last.line!r} needs a value, expected control flow "
             "that does not depend on the arguments; close over what is fixed"
         ) from error
     count, total = len(jax.tree.leaves(images)), len(closed.in_avals)
     active = [place < count for place in range(total)]
-    return rewriting.find(closed, active, skip), jax.tree.structure(shapes)
+    return relus.find(closed, active, skip), jax.tree.structure(shapes)
 
 
 def _expect_found(plan: rewriting.Plan, skip: Sequence[str]) -> None:
