@@ -141,7 +141,7 @@ def test_own_data_set_and_its_labels(tool):
 
 
 def test_one_label_for_all(tool, photos: Path):
-    output = tool("--images", photos, *FEW, "--label", "fish", "--distance", "euclidean")
+    output = tool("--images", photos, *FEW, "--class", "fish", "--distance", "euclidean")
     assert output.floats["labels"].tolist() == [NAMES.index("fish")] * 4
 
 
@@ -177,7 +177,7 @@ def test_five_have_lines_and_more_have_a_mean(monkeypatch, tmp_path: Path):
     ("options", "message"),
     [
         (("--layers", "conv9"), "layer 'conv9': expected one of conv1"),
-        (("--label", "unicorn"), "--label unicorn: expected one of the net's 12 classes"),
+        (("--labels", "unicorn"), "--labels unicorn: expected one of the net's 12 classes"),
         (("--scale", 0, 1, 5), "--scale (0.0, 1.0, 5): expected factors above 0"),
         (("--translation", 0, 9, 0), "--translation (0.0, 9.0, 0): expected 1 step or more"),
         (("--rotation", 0, "nan", 3), "--rotation (0.0, nan, 3): expected finite numbers"),

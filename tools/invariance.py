@@ -10,11 +10,12 @@ import tyro
 from zfnet_jax import checkpoint, cli, run_folder
 from zfnet_jax.analysis import invariance
 from zfnet_jax.analysis.invariance import Responses
-from zfnet_jax.data import Source, open_seen
+from zfnet_jax.data import open_seen
 from zfnet_jax.data.picture_size import say_enlarged
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.data.source import warn_of_skipped
 from zfnet_jax.files import output_folder
+from zfnet_jax.labels import known_labels
 from zfnet_jax.net import Net
 from zfnet_jax.report import invariance as report
 
@@ -25,7 +26,9 @@ def main(
     ckpt: Path,
     images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE_OR_FOLDER ...")] = (),
     count: int | None = None,
-    label: str | None = None,
+    labels: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="CLASS ...", aliases=["--class"])
+    ] = (),
     layers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LAYER ...")] = (),
     translation: Range | None = None,
     scale: Range | None = None,
@@ -43,8 +46,8 @@ def main(
       ckpt: a run, a step of one, or a .safetensors file.
       images: pictures to look at; none looks at five of the net's own validation set.
       count: look at this many of them, drawn at random; by default at all that are named.
-      label: the class of all pictures; by default the one that a picture's folder is called
-        after, or else what the net takes the picture for.
+      labels: the class, one for all pictures or one for each; by default the data set's or the
+        picture's folder's where it is a class of the net, else the class that is predicted.
       layers: which layers; by default the first convolution and the last hidden dense layer.
       translation: pixels down, in the net's input; by default 60 of 224 up and down, in 41 steps.
       scale: factors; by default 1 1.8 41.
@@ -60,10 +63,6 @@ def main(
     layers = layers or invariance.default_layers(arch)
     for layer in layers:
         arch.index(layer)
-    if label is not None and label not in net.class_names:
-        raise ValueError(
-            f"--label {label}: expected one of the net's {len(net.class_names)} classes"
-        )
     values = invariance.default_values(arch.input_size)
     given = {"translation": translation, "scale": scale, "rotation": rotation}
     values |= {kind: _values(kind, each) for kind, each in given.items() if each is not None}
@@ -73,15 +72,16 @@ def main(
     warn_of_skipped(skipped)
     items = _items(len(source), count, drawn=not images, seed=seed)
     say_enlarged(source, items, net.preprocessing.frame)
-    labels, known = _labels(net, source, items, label, own=not images)
+    known = known_labels(net.class_names, source, items, labels)
+    asked = np.array([label.number if label else -1 for label in known])
     maps = np.concatenate([invariance.MAPS[kind](each) for kind, each in values.items()])
     frames = Frames.of(source, net.preprocessing.frame, cache_gib=0)
-    responses, labels = invariance.respond_to_items(
-        net, frames, items, labels, maps, layers, batch_size=batch_size
+    responses, numbers = invariance.respond_to_items(
+        net, frames, items, asked, maps, layers, batch_size=batch_size
     )
     sweeps = _sweeps(net, frames, items, values, responses)
     names = [source[item].name for item in items]
-    classes = [net.class_names[number] for number in labels]
+    classes = [net.class_names[number] for number in numbers]
     probability = "P(true label)" if all(known) else "P(label)"
     description = {
         "ckpt": str(ckpt),
@@ -91,7 +91,7 @@ def main(
         "layers": list(layers),
         "fill": "0 in network space",
         "pictures": [
-            {"name": name, "label": label, "label_known": sure}
+            {"name": name, "label": label, "label_known": sure is not None}
             for name, label, sure in zip(names, classes, known, strict=True)
         ],
         **{kind: report.describe_sweep(sweep, layers) for kind, sweep in sweeps.items()},
@@ -106,7 +106,7 @@ def main(
             sweeps, layers, captions, probability, distance, folder / "invariance.png"
         )
         (folder / "invariance.json").write_text(json.dumps(description, indent=1) + "\n")
-        np.savez_compressed(folder / "invariance.npz", **_arrays(sweeps, labels))
+        np.savez_compressed(folder / "invariance.npz", **_arrays(sweeps, numbers))
     print(
         f"wrote invariance.png, .json and .npz to {out}: {len(items)} pictures, "
         f"{len(maps)} transformations of each"
@@ -127,23 +127,6 @@ def _items(total: int, count: int | None, *, drawn: bool, seed: int) -> np.ndarr
     count = min(5, total) if count is None else count
     cli.expect("count", count, 1 <= count <= total, f"1 to {total}, the number of pictures")
     return np.sort(np.random.default_rng(seed).permutation(total)[:count])
-
-
-def _labels(
-    net: Net, source: Source, items: np.ndarray, label: str | None, *, own: bool
-) -> tuple[np.ndarray, list[bool]]:
-    """The class of each picture, -1 for what the net is to say, and whether it is known."""
-    numbers = {name: number for number, name in enumerate(net.class_names)}
-    labels = []
-    for item in items:
-        example = source[item]
-        if label is not None:
-            labels.append(numbers[label])
-        elif own:
-            labels.append(example.label)
-        else:
-            labels.append(numbers.get(Path(example.name).absolute().parent.name, -1))
-    return np.array(labels), [bool(each >= 0) for each in labels]
 
 
 def _sweeps(

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,13 +25,14 @@ from zfnet_jax.analysis.occlusion_panels import (
     strongest_others,
 )
 from zfnet_jax.architecture import Conv
-from zfnet_jax.data import Source, open_seen
+from zfnet_jax.data import open_seen
 from zfnet_jax.data.picture_size import say_enlarged
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.data.source import warn_of_skipped
 from zfnet_jax.feature_maps import Panel, make_panel
 from zfnet_jax.files import expect_free, output_folder
+from zfnet_jax.labels import known_labels
 from zfnet_jax.net import Net
 from zfnet_jax.report.occlusion import Row, draw
 from zfnet_jax.report.occlusion_page import write_page
@@ -96,7 +96,7 @@ def main(
     items = np.arange(len(source))
     if not images:
         items = np.sort(np.random.default_rng(seed).permutation(items)[:count])
-    classes = _classes(net, source, items, labels)
+    known = known_labels(net.class_names, source, items, labels)
     say_enlarged(source, items.tolist(), net.preprocessing.frame)
     frames = Frames.of(source, net.preprocessing.frame, net.config.data.cache_gib)
     batch = frames.batch(items).frames
@@ -118,10 +118,10 @@ def main(
         for image in tqdm(seen, "occluding", disable=None, leave=False, unit="picture")
     ]
     classes = [
-        (int(each.whole.argmax()), "predicted") if known is None else known
-        for known, each in zip(classes, found, strict=True)
+        label or (int(each.whole.argmax()), "predicted")
+        for label, each in zip(known, found, strict=True)
     ]
-    predicted = sum(origin == "predicted" for _, origin in classes)
+    predicted = known.count(None)
     if predicted:
         print(f"no class is known of {predicted} pictures: the predicted one is taken")
     panel = make_panel(
@@ -174,42 +174,6 @@ def main(
         f"wrote occlusion.png, .json and .npz and index.html to {out}: {len(rows)} pictures, "
         f"{found[0].activity.size} positions each"
     )
-
-
-Known = tuple[int, str] | None
-"""A picture's class and where it is known from."""
-
-
-def _classes(net: Net, source: Source, items: np.ndarray, given: Sequence[str]) -> list[Known]:
-    """The class of each picture, as far as it is known before the net is asked."""
-    names = net.class_names
-    if given:
-        if len(given) not in (1, len(items)):
-            raise ValueError(
-                f"--labels {' '.join(given)}: expected one class, or one for each of "
-                f"{len(items)} pictures"
-            )
-        labels = [_class(names, name) for name in given]
-        return [(label, "option") for label in np.resize(labels, len(items)).tolist()]
-    known: list[Known] = []
-    for item in items:
-        example = source[int(item)]
-        if source.class_names:
-            name, origin = source.class_names[example.label], "data set"
-        else:
-            name, origin = Path(example.name).absolute().parent.name, "folder"
-        known.append((names.index(name), origin) if name in names else None)
-    return known
-
-
-def _class(names: Sequence[str], name: str) -> int:
-    if name not in names:
-        like = get_close_matches(name, names, n=5, cutoff=0.4) or names[:5]
-        raise ValueError(
-            f"--labels {name}: expected one of the net's {len(names)} classes, such as "
-            f"{', '.join(like)}"
-        )
-    return names.index(name)
 
 
 def _open_others(
