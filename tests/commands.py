@@ -12,6 +12,12 @@ import numpy as np
 from conftest import ROOT
 
 from zfnet_jax import checkpoint
+from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.preprocessing import centre_view
+from zfnet_jax.data.source import Source
+from zfnet_jax.model import ZFNet
+from zfnet_jax.net import Net
+from zfnet_jax.trace import Trace
 
 PICTURES, VAL, BATCH = 48, 12, 8
 EPOCHS, EPOCH_STEPS = 6, 4
@@ -191,3 +197,13 @@ def one_line(result: Result) -> str:
 def files_below(folder: Path) -> set[Path]:
     """All files and folders below a folder."""
     return set(folder.rglob("*"))
+
+
+def trace_of(net: Net, source: Source) -> Trace:
+    """What a net makes of the centre views of all pictures of a data set."""
+    frames = Frames.of(source, net.preprocessing.frame, cache_gib=0)
+    raw = frames.batch(np.arange(len(source))).frames
+    images = centre_view(np.asarray(net.preprocessing.apply(raw)), net.architecture.input_size)
+    model = ZFNet(net.architecture, len(net.class_names))
+    _, trace = model.apply({"params": net.params}, images)
+    return trace

@@ -2,9 +2,10 @@
 
 import atexit
 import os
+import runpy
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -136,3 +137,10 @@ def _cache_home(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module")
+def main(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """What tools/NAME.py runs, for a module test_tools_NAME.py."""
+    name = request.path.stem.removeprefix("test_tools_")
+    return runpy.run_path(str(ROOT / "tools" / f"{name}.py"))["main"]

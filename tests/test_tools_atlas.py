@@ -9,16 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import PICTURES, VAL, Finished, Zfnet
+from commands import PICTURES, VAL, Finished, Zfnet, trace_of
 from conftest import ROOT
 from PIL import Image
 
 from zfnet_jax import checkpoint, run_folder
 from zfnet_jax.architecture import Conv
 from zfnet_jax.data import open_splits
-from zfnet_jax.data.pipeline import Frames
-from zfnet_jax.data.preprocessing import centre_view
-from zfnet_jax.model import ZFNet
 
 pytest_plugins = ["tiny_runs"]
 
@@ -55,10 +52,7 @@ def described(atlas: Path) -> dict:
 def test_every_map_has_its_strongest_images(finished: Finished, described: dict):
     net = checkpoint.load(finished.run)
     val = open_splits(net.config.data, net.config.seed).val
-    frames = Frames.of(val, net.preprocessing.frame, cache_gib=0).batch(np.arange(VAL)).frames
-    images = centre_view(np.asarray(net.preprocessing.apply(frames)), net.architecture.input_size)
-    model = ZFNet(net.architecture, len(net.class_names))
-    _, trace = model.apply({"params": net.params}, images)
+    trace = trace_of(net, val)
     assert described["images"] == VAL
     seen = dict.fromkeys([*CONVS, "fc8"], 0)
     for unit in described["units"]:
@@ -259,17 +253,12 @@ def test_evolution(finished: Finished, tmp_path: Path):
     assert described["epochs"] == list(run_folder.snapshots(finished.run))
     net = checkpoint.load(finished.run)
     train = open_splits(net.config.data, net.config.seed).train
-    frames = Frames.of(train, net.preprocessing.frame, cache_gib=0)
-    raw = frames.batch(np.arange(len(train))).frames
-    images = centre_view(np.asarray(net.preprocessing.apply(raw)), net.architecture.input_size)
-    model = ZFNet(net.architecture, len(net.class_names))
     arrays = np.load(tmp_path / "fig4" / "evolution.npz")
     assert sorted(arrays) == sorted(
         each.name for each in net.architecture if isinstance(each, Conv)
     )
     for place, path in enumerate(run_folder.snapshots(finished.run).values()):
-        then = checkpoint.load(path)
-        _, trace = model.apply({"params": then.params}, images)
+        trace = trace_of(checkpoint.load(path), train)
         for row in described["maps"]:
             maps = np.asarray(trace.activations[row["layer"]])[..., row["map"]]
             strongest = row["strongest"][place]

@@ -1,12 +1,11 @@
 import json
-import runpy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT, random_params
+from conftest import random_params
 from PIL import Image
 from playwright.sync_api import Page
 
@@ -81,11 +80,6 @@ def rows() -> list[dict[str, Any]]:
         for part, shift in (("nose", 0), ("left eye", -10))
         for name, (high, wide) in PICTURES.items()
     ]
-
-
-@pytest.fixture(scope="module")
-def main():
-    return runpy.run_path(str(ROOT / "tools" / "correspondence.py"))["main"]
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import json
-import runpy
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,11 +56,6 @@ def net_file(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Pa
     path = tmp_path_factory.mktemp("net") / "tiny.safetensors"
     weights.write(net, path, jnp.float32)
     return path
-
-
-@pytest.fixture(scope="module")
-def main():
-    return runpy.run_path(str(TOOL))["main"]
 
 
 @pytest.fixture

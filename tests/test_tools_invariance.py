@@ -1,5 +1,4 @@
 import json
-import runpy
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT, random_params
+from conftest import random_params
 from PIL import Image
 
 from zfnet_jax import checkpoint, cli, weights
@@ -59,11 +58,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = rng.integers(0, 255, (side, side + 7, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{name}.png")
     return folder
-
-
-@pytest.fixture(scope="module")
-def main():
-    return runpy.run_path(str(ROOT / "tools" / "invariance.py"))["main"]
 
 
 @pytest.fixture

@@ -1,20 +1,13 @@
 import json
-import runpy
 import sys
 
 import pytest
-from conftest import ROOT
 from PIL import Image
 from test_tools_transfer import net_file, options, pictures
 
 from zfnet_jax import cli
 
 __all__ = ["net_file", "pictures"]
-
-
-@pytest.fixture(scope="module")
-def main():
-    return runpy.run_path(str(ROOT / "tools" / "layer_features.py"))["main"]
 
 
 def few(net_file, pictures, out) -> list[str]:

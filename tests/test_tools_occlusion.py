@@ -1,5 +1,4 @@
 import json
-import runpy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,6 @@ TOOL = ROOT / "tools" / "occlusion.py"
 NAMES = {"occlusion.png", "occlusion.json", "occlusion.npz", "index.html"}
 SIZE, STRIDE = 7, 1
 """The paper's 50 and 6 of 224, at 32."""
-
-
-@pytest.fixture(scope="module")
-def main():
-    return runpy.run_path(str(TOOL))["main"]
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,12 @@
 """The tool that lists near-duplicates: as a user runs it, on drawn pictures with planted copies."""
 
 import json
-import runpy
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 from playwright.sync_api import Page
 
@@ -59,11 +56,6 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "B & <b>" / CLASSES[0] / "broken.jpg").write_bytes(b"no picture")
     save(place / "A" / CLASSES[0] / "white.png", np.full((60, 60, 3), 255, np.uint8))
     return place
-
-
-@pytest.fixture(scope="module")
-def main() -> Callable[..., object]:
-    return runpy.run_path(str(ROOT / "tools" / "overlap.py"))["main"]
 
 
 @pytest.fixture

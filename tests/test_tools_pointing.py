@@ -1,5 +1,4 @@
 import json
-import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,20 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import Finished
-from conftest import ROOT, random_params
+from conftest import random_params
 
 from zfnet_jax import checkpoint, cli, weights
 from zfnet_jax.data import open_splits
 from zfnet_jax.data.preprocessing import Preprocessing
 
 pytest_plugins = ["tiny_runs"]
-
-TOOL = ROOT / "tools" / "pointing.py"
-
-
-@pytest.fixture(scope="module")
-def main():
-    return runpy.run_path(str(TOOL))["main"]
 
 
 @pytest.fixture(scope="module")

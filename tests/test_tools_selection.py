@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import VAL, Finished, one_line
+from commands import VAL, Finished, one_line, trace_of
 from conftest import CLASSES, ROOT, TINY, random_params
 from PIL import Image
 
@@ -15,9 +15,7 @@ from zfnet_jax import checkpoint, weights
 from zfnet_jax.architecture import Architecture
 from zfnet_jax.config import OptimizerConfig, TrainConfig
 from zfnet_jax.data import open_splits
-from zfnet_jax.data.pipeline import Frames
-from zfnet_jax.data.preprocessing import Preprocessing, centre_view, frame_size
-from zfnet_jax.model import ZFNet
+from zfnet_jax.data.preprocessing import Preprocessing, frame_size
 from zfnet_jax.net import Net
 
 pytest_plugins = ["tiny_runs"]
@@ -74,11 +72,7 @@ def test_of_its_own_validation_set(finished: Finished, tmp_path: Path):
     assert sorted(path.name for path in out.iterdir()) == WRITTEN
     (described,) = json.loads((out / "selection.json").read_text())["runs"]
     net = checkpoint.load(finished.run)
-    val = open_splits(net.config.data, net.config.seed).val
-    frames = Frames.of(val, net.preprocessing.frame, cache_gib=0).batch(np.arange(VAL)).frames
-    images = centre_view(np.asarray(net.preprocessing.apply(frames)), net.architecture.input_size)
-    model = ZFNet(net.architecture, len(net.class_names))
-    _, trace = model.apply({"params": net.params}, images)
+    trace = trace_of(net, open_splits(net.config.data, net.config.seed).val)
     assert described["images"] == VAL
     assert list(described["firing"]) == [f"conv{number}" for number in range(1, 6)]
     for layer, firing in described["firing"].items():

@@ -88,11 +88,6 @@ def net_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def main():
-    return runpy.run_path(str(TOOLS / "transfer.py"))["main"]
-
-
 def options(net_file: Path, pictures: Path, out: Path) -> list[str]:
     given = ("--ckpt", net_file, "--source", f"folder:{pictures}", "--out", out)
     return [*map(str, given), "--counts", "1", "4", "--folds", "2", "--test", "6"]
