@@ -428,6 +428,34 @@ def test_another_file_of_weights_must_be_there_whole_and_beside(tmp_path):
         importer.load(path)
 
 
+@pytest.mark.parametrize("place", ["-4", "99999999", "first"])
+def test_another_file_of_weights_has_them_at_their_place(tmp_path, place):
+    path = tmp_path / "net.onnx"
+    options = {"save_as_external_data": True, "location": "net.bin", "size_threshold": 0}
+    onnx.save(grouped().model(), path, **options)
+    model = onnx.load(path, load_external_data=False)
+    (given,) = [e for e in model.graph.initializer[0].external_data if e.key == "offset"]
+    given.value = place
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=f"tensor w0: expected a place in .*net.bin.*{place}"):
+        importer.load(path)
+
+
+@pytest.mark.parametrize("name", ["w0", "w5"])  # one that lies in the file, one in the message
+@pytest.mark.parametrize("data_type", [0, 99])
+def test_numbers_of_no_type_are_refused(refusal, name, data_type):
+    model = grouped().model()
+    (tensor,) = [each for each in model.graph.initializer if each.name == name]
+    tensor.data_type = data_type
+    assert f"tensor {name}" in refusal(model)
+
+
+def test_whole_numbers_are_refused(refusal):
+    chain = grouped()
+    chain.arrays["w1"] = np.zeros(8, np.int32)
+    assert "tensor w1 of int32: expected floats" in refusal(chain.model())
+
+
 def test_without_the_onnx_package_the_extra_is_named(refusal, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert "package onnx: expected to be installed; pip install -e '.[import]'" in refusal(b"")

@@ -14,6 +14,7 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 from jax import Array, lax
+from jax.ad_checkpoint import checkpoint_name
 
 from zfnet_jax import deconvnet as explicit
 from zfnet_jax import mining
@@ -90,6 +91,14 @@ def test_each_form_of_relu_gets_the_rule(form: str, rule: Any):
     np.testing.assert_array_equal(project(SEED), BELOW[rule])
 
 
+def test_a_relu_behind_complex_numbers_is_found():
+    def function(x: Array) -> Array:
+        return jax.nn.relu(jnp.fft.ifft(jnp.fft.fft(x)).real)
+
+    _, project = deconvnet(function)(X)
+    np.testing.assert_allclose(project(SEED), BELOW["deconvnet"], atol=1e-5)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_each_form_is_one_relu(form: str):
     assert count_relus(FORMS[form], X) == 1
@@ -104,6 +113,8 @@ def test_each_form_is_one_relu(form: str):
         jax.nn.hard_silu,
         jax.nn.standardize,
         lambda x: nn.LayerNorm().apply({"params": {"scale": X, "bias": X}}, x),
+        lambda x: x * (jnp.maximum(jnp.mean(x * x) - 1, 0) + 1e-5) ** -0.5,
+        lambda x: x / jnp.power(jnp.maximum(jnp.mean(x * x) - 1, 0) + 1e-5, 0.5),
         jax.nn.softmax,
         jax.nn.gelu,
         lambda x: jnp.maximum(x, 1),
@@ -124,6 +135,8 @@ def test_each_form_is_one_relu(form: str):
         "hard_silu",
         "standardize",
         "LayerNorm",
+        "variance ** -0.5",
+        "power of a variance",
         "softmax",
         "gelu",
         "above1",
@@ -406,6 +419,11 @@ def _sum_of_two(x: Array, y: Array) -> Array:
         (jnp.sin, {}, "function without a ReLU: expected jax.nn.relu"),
         (jax.nn.relu, {"rule": "saliency"}, "rule 'saliency': expected one of deconvnet, guided"),
         (jax.nn.relu, {"skip": ["lrn"]}, r"skip \['lrn'\]: expected names of functions"),
+        (
+            lambda x: jax.nn.relu(checkpoint_name(x, "lrn")),
+            {"skip": ["lrn"]},
+            r"skip \['lrn'\]: expected names of functions",
+        ),
         (jax.nn.relu, {"skip": "lrn"}, r"skip 'lrn': expected a list of names"),
         (lambda x: jax.nn.relu(x)[x > 0], {}, r"test_transform.py:\d+: .* needs a value"),
         (_branches, {}, r"test_transform.py:\d+: .* if x.sum\(\) > 0 .* needs a value"),
@@ -416,7 +434,17 @@ def _sum_of_two(x: Array, y: Array) -> Array:
             "skipped function '_sum_of_two': .* expected one result, and one operand like it",
         ),
     ],
-    ids=["none", "rule", "skip", "string", "indices", "branches", "while", "ambiguous"],
+    ids=[
+        "none",
+        "rule",
+        "skip",
+        "no function",
+        "string",
+        "indices",
+        "branches",
+        "while",
+        "ambiguous",
+    ],
 )
 def test_refuses(function: Callable[[Array], Array], options: Any, message: str):
     with pytest.raises(ValueError, match=message):

@@ -84,8 +84,9 @@ def _find(
         name, operands = equation.primitive.name, [known(atom) for atom in equation.invars]
         active = name != "stop_gradient" and any(each.active for each in operands)
         for var in equation.outvars:
-            real = jnp.issubdtype(getattr(var.aval, "dtype", np.bool_), jnp.floating)
-            values[var] = Known(name in _SAME_VALUE and operands[0].zero, active and real)
+            # Of whole numbers there is no derivative.
+            inexact = jnp.issubdtype(getattr(var.aval, "dtype", np.bool_), jnp.inexact)
+            values[var] = Known(name in _SAME_VALUE and operands[0].zero, active and inexact)
         action = _action(equation, operands, skipped)
         # Only a bare maximum; who writes jax.nn.relu means one.
         bare = _name(equation) in ("", "clip") and not isinstance(action, Skip)
@@ -105,7 +106,7 @@ def _is_variance(var: Any, jaxpr: Jaxpr) -> bool:
         bool(users)
         and not returned
         and all(
-            each.primitive.name in ("sqrt", "rsqrt")
+            _is_root(each)
             or (
                 each.primitive.name in _SAME_VALUE | {"add"}
                 and _is_variance(each.outvars[0], jaxpr)
@@ -113,6 +114,13 @@ def _is_variance(var: Any, jaxpr: Jaxpr) -> bool:
             for each in users
         )
     )
+
+
+def _is_root(equation: JaxprEqn) -> bool:
+    if equation.primitive.name == "pow":
+        exponent = equation.invars[1]
+        return isinstance(exponent, Literal) and abs(exponent.val) == 0.5
+    return equation.primitive.name in ("sqrt", "rsqrt")
 
 
 def _action(
@@ -142,7 +150,7 @@ def _action(
 
 def _name(equation: JaxprEqn) -> str:
     """The name of the function that an equation calls, "" where it calls none."""
-    if "name" in equation.params:
+    if "name" in equation.params and equation.primitive.name in RUNNERS:
         return equation.params["name"]
     body = equation.params.get("call_jaxpr")
     return body.jaxpr.debug_info.func_name.split(" ")[0] if isinstance(body, ClosedJaxpr) else ""

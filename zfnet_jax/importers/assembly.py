@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -224,7 +225,10 @@ def _dense(kernel: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _read(tensor: Tensor) -> np.ndarray:
-    array = np.asarray(tensor.read(), np.float32)
+    values = tensor.read()
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        raise ValueError(f"tensor {tensor.name} of {values.dtype}: expected floats")
+    array = np.asarray(values, np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"tensor {tensor.name}: expected finite values, it holds NaN or infinity")
     return array

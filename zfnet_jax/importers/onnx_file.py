@@ -156,7 +156,9 @@ def _tensor(onnx: Any, path: Path, proto: Any, span: _Span | None) -> Tensor:
     if proto.data_location == onnx.TensorProto.EXTERNAL:
         path, span = _external(path, proto)
     if span is None:
-        return Tensor(name, shape, lambda: onnx.numpy_helper.to_array(proto))
+        return Tensor(name, shape, lambda: _array(onnx, proto))
+    if proto.data_type not in onnx.helper.get_all_tensor_dtypes():
+        raise ValueError(f"tensor {name} of type {proto.data_type}: expected one of ONNX's")
     dtype = onnx.helper.tensor_dtype_to_np_dtype(proto.data_type)
     offset, length = span
     if math.prod(shape) * dtype.itemsize != length:
@@ -164,6 +166,14 @@ def _tensor(onnx: Any, path: Path, proto: Any, span: _Span | None) -> Tensor:
     if offset + length > path.stat().st_size:
         raise ValueError(f"tensor {name}: {path} is cut short before its end")
     return stored(name, shape, path, dtype, offset)
+
+
+def _array(onnx: Any, proto: Any) -> np.ndarray:
+    """The values of a tensor that is in the message."""
+    try:
+        return onnx.numpy_helper.to_array(proto)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"tensor {proto.name}: damaged ({error})") from None
 
 
 def _external(path: Path, proto: Any) -> tuple[Path, _Span]:
@@ -175,8 +185,15 @@ def _external(path: Path, proto: Any) -> tuple[Path, _Span]:
         raise ValueError(f"tensor {proto.name}: its file {file} is not beside the model")
     if not file.is_file():
         raise ValueError(f"tensor {proto.name}: expected its values in {file}, there is none")
-    offset = int(said.get("offset", 0))
-    return file, _Span(offset, int(said.get("length", file.stat().st_size - offset)))
+    size = file.stat().st_size
+    try:
+        offset = int(said.get("offset", 0))
+        length = int(said.get("length", size - offset))
+    except ValueError:
+        offset = -1
+    if not 0 <= offset <= size:
+        raise ValueError(f"tensor {proto.name}: expected a place in {file}, it is at {said}")
+    return file, _Span(offset, length)
 
 
 def _constant(onnx: Any, node: Any, constants: dict[str, Tensor]) -> np.ndarray | None:
@@ -184,9 +201,9 @@ def _constant(onnx: Any, node: Any, constants: dict[str, Tensor]) -> np.ndarray 
     if node.op_type not in ("Constant", "ConstantOfShape"):
         return None
     stored_values = [each.t for each in node.attribute if each.name == "value"]
-    value = onnx.numpy_helper.to_array(stored_values[0]) if stored_values else None
+    value = _array(onnx, stored_values[0]) if stored_values else None
     if node.op_type == "Constant":
         return value
-    shape = constants.get(node.input[0])
+    shape = constants.get(node.input[0]) if node.input else None
     filled = np.zeros(1, np.float32) if value is None else value
-    return None if shape is None else np.broadcast_to(filled, shape.read())
+    return None if shape is None else np.broadcast_to(filled, shape.read().astype(np.int64))

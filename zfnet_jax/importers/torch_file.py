@@ -7,14 +7,15 @@ take more memory than the weights.
 """
 
 import json
+import math
 import os
 import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +36,6 @@ _DTYPES = {
     "U8": np.uint8,
     "BOOL": np.bool_,
 }
-_FLOATS = ("F64", "F32", "F16", "BF16")
 
 _MARK = 0x1950A86A20F9469CFC6C  # that a file of the older form begins with
 
@@ -47,33 +47,12 @@ def read(path: Path) -> dict[str, Tensor]:
       path: a .safetensors file, or any other that `torch.save` wrote.
 
     Returns:
-      The tensors by name. One that does not hold floats says so when it is read.
+      The tensors by name, of whatever numbers.
 
     Raises:
       ValueError: the file is damaged, or holds anything but names and tensors.
     """
     return _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
-
-
-def _tensor(
-    name: str,
-    code: str,
-    shape: tuple[int, ...],
-    path: Path,
-    start: int,
-    strides: tuple[int, ...] | None = None,
-    skipped: int = 0,
-) -> Tensor:
-    """A tensor of a file, so many elements behind a byte."""
-
-    def values() -> np.ndarray:
-        if code not in _FLOATS:
-            raise ValueError(f"tensor {name} of {code}: expected one of {', '.join(_FLOATS)}")
-        dtype = np.dtype(_DTYPES[code])
-        begin = start + skipped * dtype.itemsize
-        return stored(name, shape, path, dtype, begin, strides).read()
-
-    return Tensor(name, shape, values)
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -87,26 +66,28 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
     header.pop("__metadata__", None)
-    start = 8 + length
-    return {
-        name: _tensor(
-            name, said["dtype"], tuple(said["shape"]), path, start + said["data_offsets"][0]
-        )
-        for name, said in header.items()
-    }
+    tensors = {}
+    for name, said in header.items():
+        if said["dtype"] not in _DTYPES:
+            raise ValueError(
+                f"tensor {name} of {said['dtype']}: expected one of {', '.join(_DTYPES)}"
+            )
+        start = 8 + length + said["data_offsets"][0]
+        tensors[name] = stored(name, said["shape"], path, _DTYPES[said["dtype"]], start)
+    return tensors
 
 
 class _Storage(NamedTuple):
     """Numbers of one type, which the file knows by a key."""
 
-    code: str
+    dtype: np.dtype
     key: str
     length: int
 
     @property
     def size(self) -> int:
         """Its bytes."""
-        return self.length * np.dtype(_DTYPES[self.code]).itemsize
+        return self.length * self.dtype.itemsize
 
 
 class StridedTensor(NamedTuple):
@@ -118,17 +99,30 @@ class StridedTensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> StridedTensor:
-    view = StridedTensor(storage, offset, tuple(shape), tuple(strides))
-    whole = all(
-        isinstance(each, int) and each >= 0 for each in (offset, *view.shape, *view.strides)
-    )
-    inside = whole and offset + span(view.shape, view.strides) <= storage.length
-    if not inside:
-        raise ValueError(f"a tensor of shape {shape} outside its storage")
-    return view
+def _rebuild(
+    storage: Any,
+    offset: Any,
+    shape: Any,
+    strides: Any,
+    requires_grad: bool = False,
+    hooks: Any = None,
+    metadata: Any = None,
+) -> StridedTensor:
+    whole = all(isinstance(each, int) and each >= 0 for each in (offset, *shape, *strides))
+    # More elements than are stored are a small file that asks for much memory.
+    if not (
+        isinstance(storage, _Storage)
+        and whole
+        and math.prod(shape) <= storage.length
+        and offset + span(shape, strides) <= storage.length
+    ):
+        raise ValueError("a tensor that is not in its storage")
+    if metadata:
+        raise ValueError("a tensor whose values are negated or conjugated when it is read")
+    return StridedTensor(storage, offset, tuple(shape), tuple(strides))
 
 
+# Elements' types by what PyTorch calls a storage of them.
 _STORAGES = {
     "DoubleStorage": "F64",
     "FloatStorage": "F32",
@@ -142,11 +136,26 @@ _STORAGES = {
     "BoolStorage": "BOOL",
 }
 
-# All that a pickle of plain tensors names.
-_PLAIN: dict[tuple[str, str], Any] = {
+
+def _itself(tensor: Any, *_: Any) -> Any:
+    return tensor
+
+
+def _of_a_type(rebuild: Callable[..., Any], kind: Any, arguments: Any, state: Any) -> Any:
+    return rebuild(*arguments)
+
+
+# All that a pickle of plain tensors names, an older PyTorch's too. What is not called, such as the
+# type of a storage, is a name.
+_PLAIN: Mapping[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
+    ("torch", "Tensor"): "Tensor",
+    ("torch._tensor", "_rebuild_from_type_v2"): _of_a_type,
+    ("torch._utils", "_rebuild_parameter"): _itself,
+    ("torch._utils", "_rebuild_parameter_with_state"): _itself,
+    ("torch._utils", "_rebuild_tensor"): _rebuild,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
-    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+    ("torch.nn.parameter", "Parameter"): _itself,
     **{("torch", name): code for name, code in _STORAGES.items()},
 }
 
@@ -155,8 +164,9 @@ class _NotPlain(Exception):
     """A pickle names what plain tensors do not need."""
 
 
-class _Unpickler(pickle.Unpickler):
-    """Which calls nothing but what is in `_PLAIN`, and keeps what storages it met."""
+# The one in Python, since that in C takes memory by the numbers in a file, not by its length.
+class _Unpickler(pickle._Unpickler):
+    """Which calls nothing but what is in `_PLAIN`, gives nothing a state, and notes storages."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="utf-8")
@@ -169,30 +179,46 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, code, key, _, length, *view = pid
-        if kind != "storage" or code not in _DTYPES or any(view):
-            raise ValueError(f"storage {pid}")
-        return self.storages.setdefault(key, _Storage(code, key, length))
+        known = kind == "storage" and code in _DTYPES and not any(view)
+        if not (known and isinstance(key, str) and isinstance(length, int)):
+            raise ValueError("a storage that is not one of numbers")
+        return self.storages.setdefault(key, _Storage(np.dtype(_DTYPES[code]), key, length))
+
+    def _leave_state(self) -> None:
+        self.stack.pop()
+
+    dispatch: ClassVar[Any] = pickle._Unpickler.dispatch | {pickle.BUILD[0]: _leave_state}
 
 
 def _archive(file: IO[bytes]) -> tuple[Any, dict[str, int]]:
     """What is pickled in an archive, and by key the byte that each storage starts at."""
     with zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
-        folder = names[0].split("/")[0]
-        if f"{folder}/byteorder" in names and archive.read(f"{folder}/byteorder") != b"little":
-            raise ValueError("its numbers are big-endian")
-        with archive.open(f"{folder}/data.pkl") as pickled:
-            unpickler = _Unpickler(pickled)
-            state = unpickler.load()
-        starts = {}
-        for storage in unpickler.storages.values():
-            entry = archive.getinfo(f"{folder}/data/{storage.key}")
-            if (entry.compress_type, entry.file_size) != (zipfile.ZIP_STORED, storage.size):
-                raise ValueError(f"storage {storage.key} of {entry.file_size} bytes")
+        folder = archive.namelist()[0].split("/")[0]
+
+        def place(name: str) -> tuple[int, int]:
+            """Where a part of it lies, and its length."""
+            entry = archive.getinfo(f"{folder}/{name}")
             # Behind its header in place, which may be padded otherwise than the directory's.
             file.seek(entry.header_offset + 26)
-            name, padding = struct.unpack("<HH", file.read(4))
-            starts[storage.key] = entry.header_offset + 30 + name + padding
+            start = entry.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+            if entry.compress_type != zipfile.ZIP_STORED or start + entry.file_size > _size(file):
+                raise ValueError(f"its {name[:80]} is compressed, or cut short")
+            return start, entry.file_size
+
+        if f"{folder}/byteorder" in archive.namelist():
+            start, length = place("byteorder")
+            file.seek(start)
+            if file.read(length) != b"little":
+                raise ValueError("its numbers are big-endian")
+        start, _ = place("data.pkl")
+        file.seek(start)
+        unpickler = _Unpickler(file)
+        state = unpickler.load()
+        starts = {}
+        for key, storage in unpickler.storages.items():
+            starts[key], length = place(f"data/{key}")
+            if length != storage.size:
+                raise ValueError(f"storage {key[:80]} of {length} bytes")
         return state, starts
 
 
@@ -204,26 +230,32 @@ def _stream(file: IO[bytes]) -> tuple[Any, dict[str, int]]:
         raise ValueError("not its mark, or big-endian numbers")
     unpickler = _Unpickler(file)
     state = unpickler.load()
-    starts = {}
-    for key in _Unpickler(file).load():
+    keys, starts = _Unpickler(file).load(), {}
+    if sorted(keys) != sorted(unpickler.storages):
+        raise ValueError("other storages than its tensors'")
+    for key in keys:
         storage = unpickler.storages[key]
-        (count,) = struct.unpack("<q", file.read(8))
+        (length,) = struct.unpack("<q", file.read(8))
         starts[key] = file.tell()
-        end = file.seek(storage.size, os.SEEK_CUR)
-        if count != storage.length or end > os.fstat(file.fileno()).st_size:
-            raise ValueError(f"storage {key} is cut short")
+        if length != storage.length or file.seek(storage.size, os.SEEK_CUR) > _size(file):
+            raise ValueError(f"storage {key[:80]} is cut short")
     return state, starts
+
+
+def _size(file: IO[bytes]) -> int:
+    return os.fstat(file.fileno()).st_size
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
-            form = _archive if zipfile.is_zipfile(file) else _stream
+            # As PyTorch tells: the weights of a stream may hold an archive's other marks.
+            form = _archive if file.read(4) == b"PK\x03\x04" else _stream
             file.seek(0)
             state, starts = form(file)
     except _NotPlain as error:
         raise ValueError(
-            f"expected a pickle of plain tensors, a state dict; it holds {error}, "
+            f"expected a pickle of plain tensors, a state dict; it holds {str(error)[:120]}, "
             "which is not loaded"
         ) from None
     except Exception as error:  # whatever the file makes the unpickler and the archive trip over
@@ -231,16 +263,16 @@ def _pickled(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"expected what torch.save wrote of a state dict ({type(error).__name__}: {reason})"
         ) from None
-    if not isinstance(state, Mapping):
+    if not isinstance(state, dict):
         raise ValueError(f"expected a state dict, names to tensors; it is a {type(state).__name__}")
     tensors = {}
-    for name, view in state.items():
-        if not (isinstance(name, str) and isinstance(view, StridedTensor)):
+    for name, tensor in state.items():
+        if not (isinstance(name, str) and isinstance(tensor, StridedTensor)):
+            what = repr(name[:80]) if isinstance(name, str) else f"a {type(name).__name__}"
             raise ValueError(
-                f"expected a state dict, names to tensors; {name!r} is a {type(view).__name__}"
+                f"expected a state dict, names to tensors; {what} to a {type(tensor).__name__}"
             )
-        storage, start = view.storage, starts[view.storage.key]
-        tensors[name] = _tensor(
-            name, storage.code, view.shape, path, start, view.strides, view.offset
-        )
+        storage, first, shape, strides = tensor
+        start = starts[storage.key] + first * storage.dtype.itemsize
+        tensors[name] = stored(name, shape, path, storage.dtype, start, strides)
     return tensors
