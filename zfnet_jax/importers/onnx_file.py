@@ -185,15 +185,11 @@ def _external(path: Path, proto: Any) -> tuple[Path, _Span]:
         raise ValueError(f"tensor {proto.name}: its file {file} is not beside the model")
     if not file.is_file():
         raise ValueError(f"tensor {proto.name}: expected its values in {file}, there is none")
-    size = file.stat().st_size
-    try:
-        offset = int(said.get("offset", 0))
-        length = int(said.get("length", size - offset))
-    except ValueError:
-        offset = -1
-    if not 0 <= offset <= size:
+    size, first = file.stat().st_size, said.get("offset", "0")
+    length = said.get("length", "")
+    if not first.isdecimal() or int(first) > size or not (length or "0").isdecimal():
         raise ValueError(f"tensor {proto.name}: expected a place in {file}, it is at {said}")
-    return file, _Span(offset, length)
+    return file, _Span(int(first), int(length or size - int(first)))
 
 
 def _constant(onnx: Any, node: Any, constants: dict[str, Tensor]) -> np.ndarray | None:

@@ -168,6 +168,8 @@ class _NotPlain(Exception):
 class _Unpickler(pickle._Unpickler):
     """Which calls nothing but what is in `_PLAIN`, gives nothing a state, and notes storages."""
 
+    stack: list[Any]
+
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="utf-8")
         self.storages: dict[str, _Storage] = {}
