@@ -10,7 +10,7 @@ from commands import Finished, Zfnet, lines_of, one_line
 from conftest import CLASSES, TINY, random_params
 
 from zfnet_jax import checkpoint, cli, evaluate, parallel, weights
-from zfnet_jax.config import TrainConfig
+from zfnet_jax.config import DataConfig, TrainConfig
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.data.preprocessing import Preprocessing, frame_size
@@ -160,6 +160,24 @@ def test_the_command_names_the_files_of_nets_that_differ(capsys, tmp_path: Path)
         weights.write(make_net(0, size=size), path)
     said = failure(capsys, "--ckpt", *paths)
     assert f"nets {paths[0]} and {paths[1]}: expected the same input size, they read 32" in said
+
+
+def test_nets_that_hold_out_other_pictures_are_refused(capsys, picture_folder, tmp_path: Path):
+    """Of one folder, split by each net's seed: what one has learned from, another is scored on."""
+    classes = tuple(sorted(folder.name for folder in picture_folder.iterdir()))
+    paths = [tmp_path / f"{seed}.safetensors" for seed in range(3)]
+    for path, seed in zip(paths, (0, 0, 1), strict=True):
+        net, data = make_net(seed), DataConfig(source=f"folder:{picture_folder}")
+        config = dataclasses.replace(net.config, data=data, seed=seed)
+        params = random_params(TINY, len(classes), seed)
+        params["conv1"]["kernel"] /= 60
+        net = dataclasses.replace(net, config=config, params=params, class_names=classes)
+        weights.write(net, path)
+    said = failure(capsys, "--ckpt", *paths)
+    assert f"nets {paths[0]} and {paths[2]}: expected the same validation pictures of" in said
+    cli.run(evaluate.main, ["--ckpt", *map(str, paths[:2])])
+    cli.run(evaluate.main, ["--ckpt", *map(str, paths), "--source", f"folder:{picture_folder}"])
+    assert capsys.readouterr().out.count("mean of all") == 2
 
 
 def test_data_of_other_classes_is_refused():

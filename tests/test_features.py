@@ -14,7 +14,7 @@ from zfnet_jax.data.decode import decode
 from zfnet_jax.data.preprocessing import Preprocessing
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.source import Example
-from zfnet_jax.experiments.features import averaging, blocks, compute, reading
+from zfnet_jax.experiments.features import averaging, blocks, compute, numbers, reading
 from zfnet_jax.experiments.pool import Pool
 from zfnet_jax.net import Net
 from zfnet_jax.viewing import way_up
@@ -59,6 +59,15 @@ def test_a_layers_block():
         "fc7": "fc7",
     }
     assert blocks(ALEXNET)["conv1"] == "pool1"
+
+
+def test_a_layers_number_is_that_of_fig_3():
+    assert list(numbers(ZFNET).values()) == [1, 2, 3, 4, 5, 6, 7]
+    assert numbers(ZFNET.without("conv3", "conv4")) == {
+        **{"conv1": 1, "conv2": 2, "conv5": 5},
+        **{"fc6": 6, "fc7": 7},
+    }
+    assert numbers(TINY) == {"conv1": 1, "conv2": 2, "conv3": 3, "fc4": 4}
 
 
 def test_large_maps_are_reduced_to_a_grid():

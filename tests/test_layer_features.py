@@ -51,12 +51,14 @@ def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):
     given = {"conv1": features, "fc2": features[:, :4]}, labels, folds, ("svm", "softmax")
     identity = {"net": "x"}
     with pytest.raises(KeyboardInterrupt):
-        layer_features.layer_features(*given, Record(tmp_path, identity), "trained")
-    record = Record(tmp_path, identity)
+        layer_features.layer_features(
+            *given, Record(tmp_path, "layer_features", identity), "trained"
+        )
+    record = Record(tmp_path, "layer_features", identity)
     assert [part["accuracy"] for part in record.parts] == [0.1, 0.2, 0.3]
     layer_features.layer_features(*given, record, "trained")
     assert len(calls) == 4 + 5
-    table = rows(Record(tmp_path, identity).parts)
+    table = rows(Record(tmp_path, "layer_features", identity).parts)
     assert [(row.layer, row.classifier) for row in table] == [
         ("conv1", "svm"),
         ("conv1", "softmax"),

@@ -2,6 +2,7 @@ import json
 import runpy
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -150,11 +151,7 @@ def test_short_classes(main, net_file, pictures, tmp_path, capsys):
         (("--folds", "0"), "--folds 0: expected 1 or more"),
         (("--c", "0"), "--c 0.0: expected a number above 0"),
         (("--layer", "fc8"), "layer 'fc8': expected one of conv1, "),
-        (
-            ("--source", "voc:nowhere", "--scratch-config", "recipe.py"),
-            "--scratch-config recipe.py: expected none with voc:PATH",
-        ),
-        (("--source", "voc:nowhere"), "expected the folder VOC2012 as distributed"),
+        (("--source", "voc:nowhere"), "expected none with voc:PATH"),
         (("--source", "folder:nowhere"), "nowhere does not exist"),
         (("--scratch-config", "nowhere.py"), "config nowhere.py: expected a Python file"),
     ],
@@ -167,6 +164,33 @@ def test_what_cannot_be(main, net_file, pictures, tmp_path, capsys, given, messa
     assert (out, err.count("\n")) == ("", 1)
     assert message in err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--scratch-config", "recipe.py"), "--scratch-config recipe.py: expected none with voc"),
+        (("--counts", "5"), "--counts 5: expected none with voc:PATH"),
+        (("--classes", "unseen"), "--classes unseen: expected none with voc:PATH"),
+        ((), "expected the folder VOC2012 as distributed"),
+    ],
+)
+def test_what_cannot_be_with_voc(main, net_file, tmp_path, capsys, given, message):
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main, ["--ckpt", str(net_file), "--source", "voc:nowhere", *given])
+    assert (stop.value.code, message in capsys.readouterr().err) == (2, True)
+
+
+def test_a_net_without_hidden_dense_layers(main, net_file, pictures, tmp_path, capsys):
+    net = checkpoint.load(net_file)
+    arch = net.architecture.without("fc6", "fc7")
+    path = tmp_path / "small.safetensors"
+    config = replace(net.config, architecture=arch)
+    weights.write(replace(net, config=config, params=random_params(arch, 2)), path)
+    cli.run(main, [*options(path, pictures, tmp_path / "out"), "--c", "1", "--folds", "1"])
+    found = json.loads((tmp_path / "out/transfer.json").read_text())
+    assert found["reading"]["layer"] == "conv5"
+    assert "jax" in found["hardware"]
 
 
 @pytest.mark.slow

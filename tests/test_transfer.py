@@ -69,9 +69,9 @@ def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(transfer, "score", score)
     with pytest.raises(KeyboardInterrupt):
-        transfer.transfer(FEATURES, POOL, PLAN, Record(tmp_path, {"net": "x"}))
-    transfer.transfer(FEATURES, POOL, PLAN, Record(tmp_path, {"net": "x"}))
-    record = Record(tmp_path, {"net": "x"})
+        transfer.transfer(FEATURES, POOL, PLAN, Record(tmp_path, "transfer", {"net": "x"}))
+    transfer.transfer(FEATURES, POOL, PLAN, Record(tmp_path, "transfer", {"net": "x"}))
+    record = Record(tmp_path, "transfer", {"net": "x"})
     found = [(each["n"], each["fold"], each["accuracy"]) for each in record.parts]
     assert found == [(1, 0, 0.1), (1, 1, 0.2), (3, 0, 0.4), (3, 1, 0.5)]
     # More counts and folds are added to what is there.
@@ -81,17 +81,33 @@ def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):
 
 
 def test_the_record_of_another_experiment(tmp_path):
-    record = Record(tmp_path, {"net": "x", "seed": 0})
+    record = Record(tmp_path, "transfer", {"net": "x", "seed": 0})
     record.add({"n": 1})
     with pytest.raises(ValueError, match=r"seed 1: .*parts.json was started with 0; expected the"):
-        Record(tmp_path, {"net": "x", "seed": 1})
-    again = Record(tmp_path, {"net": "x", "seed": 0, "recipe": {"epochs": 3}})
+        Record(tmp_path, "transfer", {"net": "x", "seed": 1})
+    again = Record(tmp_path, "transfer", {"net": "x", "seed": 0, "recipe": {"epochs": 3}})
     assert again.find(n=1) == {"n": 1}
     again.add({"n": 2})
     assert again.find(n=3) is None
     with pytest.raises(ValueError, match="recipe"):
-        Record(tmp_path, {"net": "x", "seed": 0, "recipe": {"epochs": 4}})
-    assert len(Record(tmp_path, {"net": "x"}).parts) == 2
+        Record(tmp_path, "transfer", {"net": "x", "seed": 0, "recipe": {"epochs": 4}})
+    assert len(Record(tmp_path, "transfer", {"net": "x"}).parts) == 2
+
+
+def test_the_record_of_another_kind_of_experiment(tmp_path):
+    Record(tmp_path, "transfer", {"net": "x"}).add({"n": 1})
+    message = r'experiment "ablation": .*parts.json was started with "transfer"'
+    with pytest.raises(ValueError, match=message):
+        Record(tmp_path, "ablation", {"net": "x"})
+
+
+def test_two_processes_keep_both_their_parts(tmp_path):
+    one, other = (Record(tmp_path, "transfer", {"net": "x"}) for _ in range(2))
+    one.add({"n": 1})
+    other.add({"n": 2})
+    one.add({"n": 3})
+    assert [part["n"] for part in one.parts] == [1, 2, 3]
+    assert Record(tmp_path, "transfer", {"net": "x"}).parts == one.parts
 
 
 def test_short_classes_are_known_before_anything_is_done():

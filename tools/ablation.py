@@ -8,7 +8,8 @@ import tyro
 
 from zfnet_jax import cli
 from zfnet_jax import config as configs
-from zfnet_jax.experiments.ablation import choose, recipe, train
+from zfnet_jax.config import TrainConfig
+from zfnet_jax.experiments.ablation import choose, train
 from zfnet_jax.experiments.record import Record
 from zfnet_jax.files import output_folder
 from zfnet_jax.report import ablation as report
@@ -40,7 +41,7 @@ def main(
     out = out or Path("runs") / base.name
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: expected a folder, it is a file")
-    record = Record(out, recipe(base))
+    record = Record(out, "ablation", configs.recipe(base))
     for seed in dict.fromkeys(seeds):
         for each in chosen:
             known = len(record.parts)
@@ -49,15 +50,14 @@ def main(
                 print(f"stopped and saved; the same command goes on from {out}")
                 raise SystemExit(128 + signal)
             if len(record.parts) > known:
-                _write(record, config, out)
-    _write(record, config, out)
+                _write(record, base, config, out)
+    _write(record, base, config, out)
     print((out / "ablation.md").read_text(), end="")
     print(f"wrote ablation.md, .json and .png to {out}: {len(record.parts)} runs")
 
 
-def _write(record: Record, config: Path, out: Path) -> None:
+def _write(record: Record, base: TrainConfig, config: Path, out: Path) -> None:
     """Leaves the table of what is finished."""
-    base = configs.load(config)
     description = {
         "config": str(config),
         **report.describe(record.parts),

@@ -10,7 +10,7 @@ from zfnet_jax.data import open_splits
 from zfnet_jax.data.source import warn_of_skipped
 from zfnet_jax.evaluate import evaluate_nets
 from zfnet_jax.experiments import ensemble, hardware
-from zfnet_jax.experiments.ablation import recipe, seconds_of
+from zfnet_jax.experiments.ablation import seconds_of
 from zfnet_jax.experiments.record import Record
 from zfnet_jax.files import output_folder
 from zfnet_jax.net import digest
@@ -43,7 +43,7 @@ def main(
     out = out or Path("runs") / f"{base.name}-ensemble"
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: expected a folder, it is a file")
-    record = Record(out, recipe(base))
+    record = Record(out, "ensemble", configs.recipe(base))
     folders = [out / f"seed{run.seed}" for run in runs]
     at_once = together == "yes" or (
         together == "auto" and ensemble.goes_together(base, len(splits.train.class_names), count)

@@ -8,7 +8,7 @@ import tyro
 
 from zfnet_jax import checkpoint, cli, controls, run_folder
 from zfnet_jax.data.source import expect_all_there
-from zfnet_jax.experiments import features
+from zfnet_jax.experiments import features, hardware
 from zfnet_jax.experiments.folds import MOST_TEST, ShortClasses, as_text
 from zfnet_jax.experiments.pool import Classes, open_pool, say_shared
 from zfnet_jax.experiments.record import Record
@@ -78,7 +78,7 @@ def main(
     for name in classifiers:
         cli.expect("classifiers", name, name in experiment.FITS, "svm or softmax")
     net = checkpoint.load(ckpt)
-    numbers = {layer: at for at, layer in enumerate(features.blocks(net.architecture), start=1)}
+    numbers = features.numbers(net.architecture)
     readings = [
         features.reading(net.architecture, layer, values)
         for layer in dict.fromkeys(layers or numbers)
@@ -98,7 +98,7 @@ def main(
         "seed": seed,
         "c": c,
     }
-    record = Record(out, identity)
+    record = Record(out, "layer_features", identity)
     nets = {"trained": net}
     if control:
         nets["random weights"] = controls.net_of("random-weights", net, seed)
@@ -113,8 +113,9 @@ def main(
         "ckpt": str(ckpt),
         "step": net.step,
         "source": source,
-        **identity,
-        "folds": folds,
+        **record.identity,
+        "folds": sorted({part["fold"] for part in record.parts}),
+        "hardware": hardware.describe(),
         "classes": [pool.class_names[label] for label in drawn[0].classes],
         "shared_classes": shared,
         "left_out": [each._asdict() for each in left_out],

@@ -10,7 +10,7 @@ import tyro
 from zfnet_jax import checkpoint, cli, config, run_folder
 from zfnet_jax.data.source import expect_all_there
 from zfnet_jax.data.voc import open_voc
-from zfnet_jax.experiments import features, transfer
+from zfnet_jax.experiments import features, hardware, transfer
 from zfnet_jax.experiments.features import Reading
 from zfnet_jax.experiments.folds import MOST_TEST, Short, ShortClasses, as_text
 from zfnet_jax.experiments.pool import Classes, Pool, open_pool, say_shared
@@ -79,12 +79,22 @@ def main(
     )
     cli.expect("c", c, c is None or c > 0, "a number above 0")
     net = checkpoint.load(ckpt)
-    wanted = features.reading(net.architecture, layer or net.architecture.layers[-2].name)
+    hidden = list(features.blocks(net.architecture))
+    wanted = features.reading(net.architecture, layer or hidden[-1])
     out = out or run_folder.output_of(ckpt, "transfer")
     about = {"ckpt": str(ckpt), "step": net.step, "source": source, "reading": wanted.describe()}
     if source.startswith("voc:"):
         cli.expect("scratch-config", scratch_config, scratch_config is None, "none with voc:PATH")
-        _voc(net, Path(source.removeprefix("voc:")), wanted, c, seed, batch_size, out, about)
+        # Which pictures train and which test is given with them.
+        given = " ".join(map(str, counts))
+        cli.expect("counts", given, counts == COUNTS, "none with voc:PATH")
+        for name, value, usual in (
+            *(("folds", folds, 5), ("test", test, MOST_TEST)),
+            *(("classes", classes, "all"), ("short-classes", short_classes, "refuse")),
+        ):
+            cli.expect(name, value, value == usual, "none with voc:PATH")
+        root = Path(source.removeprefix("voc:")).expanduser()
+        _voc(net, root, wanted, c, seed, batch_size, out, about)
         return
     pool = open_pool(source, net, classes)
     plan = Plan(counts, folds, seed, test, short_classes)
@@ -95,9 +105,10 @@ def main(
         again = replace(plan, counts=scratch_counts, folds=scratch_folds or folds)
         scratch = replace(base, architecture=net.architecture), again
         left_out |= again.short(pool)
-    about |= {"pictures": len(pool), "classes": list(pool.class_names), "test": test, "seed": seed}
+    about |= {"images": len(pool), "classes": list(pool.class_names), "test": test, "seed": seed}
     about |= {"c": c, "shared_classes": say_shared(pool, net)}
-    record = Record(out, _identity(net, pool, wanted, test, seed, c, scratch))
+    identity = _identity(net, pool, wanted, test, seed, c, scratch)
+    record = Record(out, "transfer", identity)
     with expect_all_there(pool):
         found = features.compute(net, pool, [wanted], out / "features", batch_size=batch_size)
         transfer.transfer(found[wanted.layer], pool, plan, record, c)
@@ -107,7 +118,7 @@ def main(
             if signal:
                 print(f"stopped and saved; the same command goes on from {out}")
                 raise SystemExit(128 + signal)
-            about["scratch_config"] = config.to_json(scratch[0])
+    about |= record.identity | {"hardware": hardware.describe()}
     _write(out, about, record, {n: short for n, short in left_out.items() if short})
 
 
@@ -143,7 +154,7 @@ def _identity(
     scratch: tuple[config.TrainConfig, Plan] | None,
 ) -> dict[str, Any]:
     """What all parts of one experiment have in common."""
-    recipe = {} if scratch is None else {"scratch_config": config.to_json(scratch[0])}
+    recipe = {} if scratch is None else {"scratch_recipe": config.recipe(scratch[0])}
     return {
         "net": features.identify(net),
         "pictures": features.identify_pictures(pool),

@@ -208,6 +208,31 @@ def _build(kind: type[_T], values: dict[str, Any]) -> _T:
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
+def flat(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as plain JSON data by dotted keys, such as "optimizer.momentum"."""
+    whole = to_json(config)
+    parts = {f"{part}.{key}": value for part in _PARTS for key, value in whole.pop(part).items()}
+    return {**whole, **parts}
+
+
+PACE = frozenset(
+    {
+        "data.threads",
+        "data.cache_gib",
+        "train.checkpoint_steps",
+        "train.keep",
+        "train.snapshot_epochs",
+        "train.log_steps",
+    }
+)
+"""What of a configuration changes no net: how fast it is made, and what is kept of it."""
+
+
+def recipe(config: TrainConfig) -> dict[str, Any]:
+    """What all nets of one table have in common: all that changes a net but its name and seed."""
+    return {key: v for key, v in flat(config).items() if key not in PACE | {"name", "seed"}}
+
+
 def load(path: Path) -> TrainConfig:
     """What `get_config()` of a configuration file returns.
 

@@ -18,7 +18,7 @@ from zfnet_jax.architecture import CHANNELS
 from zfnet_jax.data import Source, open_splits
 from zfnet_jax.data.pipeline import Frames, all_batches
 from zfnet_jax.data.preprocessing import VIEWS, Preprocessing, centre_view, ten_views
-from zfnet_jax.data.source import warn_of_skipped
+from zfnet_jax.data.source import pictures_of, warn_of_skipped
 from zfnet_jax.files import write_text
 from zfnet_jax.metrics import Scores, score
 from zfnet_jax.model import ZFNet, forward
@@ -125,6 +125,23 @@ def expect_ensemble(names: Sequence[object], nets: Sequence[Net]) -> None:
             raise ValueError(f"{said} input size, they read {sizes[0]} and {sizes[1]} pixels")
 
 
+def expect_held_out(names: Sequence[object], nets: Sequence[Net], val: Source) -> None:
+    """Raises ValueError where a net holds other pictures out than the first, which has `val`."""
+    first = nets[0].config
+    for name, config in zip(names[1:], (net.config for net in nets[1:]), strict=True):
+        if config.data.source != first.data.source or (config.data, config.seed) == (
+            first.data,
+            first.seed,
+        ):
+            continue
+        if pictures_of(open_splits(config.data, config.seed).val) != pictures_of(val):
+            raise ValueError(
+                f"nets {names[0]} and {name}: expected the same validation pictures of "
+                f"{first.data.source}, each would be scored on some that the other has learned "
+                "from; --source names others"
+            )
+
+
 def evaluate_nets(
     nets: Sequence[Net], source: Source, *, views: Literal[1, 10] = 1, batch_size: int = 64
 ) -> list[dict[str, float]]:
@@ -192,6 +209,8 @@ def main(
     if source is not None:  # the lists are of the net's own data set
         data = replace(data, source=source, train_list=None, val_list=None, exclude=None)
     splits = open_splits(data, config.seed)
+    if source is None:
+        expect_held_out(ckpt, nets, splits.val)
     warn_of_skipped(splits.skipped)
     results = evaluate_nets(nets, splits.val, views=views, batch_size=batch_size)
     names = [str(path) for path in ckpt] + ["mean of all"] * (len(results) > len(ckpt))

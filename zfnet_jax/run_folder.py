@@ -1,7 +1,6 @@
 """The folder of a run: whose it is, what it says of its data, and the nets it keeps for good."""
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -25,16 +24,7 @@ SNAPSHOTS = "snapshots"
 LOCK = ".lock"
 
 # What may differ when a run goes on: how long and how fast, never what it computes.
-_FREE = {
-    "train.epochs",
-    "train.max_steps",
-    "train.checkpoint_steps",
-    "train.keep",
-    "train.snapshot_epochs",
-    "train.log_steps",
-    "data.threads",
-    "data.cache_gib",
-}
+_FREE = configs.PACE | {"train.epochs", "train.max_steps"}
 
 
 def claim(
@@ -55,7 +45,7 @@ def claim(
       OSError: it cannot be made.
     """
     path = run / CONFIG
-    data = _identity(splits)
+    data = identify(splits)
     if begun and path.exists():
         started = configs.from_json(read_json(path))
         for key, (then, now) in _differences(started, config).items():
@@ -132,7 +122,7 @@ def output_of(ckpt: Path, tool: str) -> Path:
     return run / (tool if run == ckpt else f"{tool}-{ckpt.stem}")
 
 
-def _identity(splits: Splits) -> dict[str, Any]:
+def identify(splits: Splits) -> dict[str, Any]:
     """What a run's order of pictures depends on: how many, of which classes, by which names."""
     named = [list(getattr(source, "names", ())) for source in (splits.train, splits.val)]
     text = json.dumps([list(splits.train.class_names), *named])
@@ -149,19 +139,5 @@ def _counts(identity: dict[str, Any]) -> str:
 
 
 def _differences(then: TrainConfig, now: TrainConfig) -> dict[str, tuple[Any, Any]]:
-    return {
-        key: (old, new)
-        for (key, old), (_, new) in zip(_flat(then), _flat(now), strict=True)
-        if old != new
-    }
-
-
-def _flat(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    pairs = []
-    for each in dataclasses.fields(config):
-        value = getattr(config, each.name)
-        if each.name in ("data", "optimizer", "train"):
-            pairs += _flat(value, f"{each.name}.")
-        else:
-            pairs.append((prefix + each.name, value))
-    return pairs
+    old, new = configs.flat(then), configs.flat(now)
+    return {key: (old[key], new[key]) for key in old if old[key] != new[key]}

@@ -45,6 +45,7 @@ def open_folder(
     seed: int = 0,
     train_list: str | os.PathLike[str] | None = None,
     val_list: str | os.PathLike[str] | None = None,
+    least: int = 2,
     exclude: str | os.PathLike[str] | None = None,
 ) -> Splits:
     """Opens a folder of labelled pictures as a training and a validation source.
@@ -64,6 +65,8 @@ def open_folder(
       train_list: a text file with one "class/file", relative to `path`, a line; it and `val_list`
         are used instead of a split.
       val_list: the same for validation.
+      least: how many readable pictures each class must have where it is split; of one, none goes
+        to validation.
       exclude: a text file with names (as in `Example.name`) of pictures to leave out, one a line.
 
     Returns:
@@ -88,16 +91,21 @@ def open_folder(
         raise ValueError(f"{root} holds {', '.join(folders)}, expected train and val")
     if not 0 < val_fraction < 1:
         raise ValueError(f"the validation fraction is {val_fraction}, expected 0..1 exclusive")
-    return _from_class_folders(root, folders, val_fraction, seed, excluded)
+    return _from_class_folders(root, folders, val_fraction, seed, least, excluded)
 
 
 def _from_class_folders(
-    root: Path, classes: Sequence[str], val_fraction: float, seed: int, excluded: frozenset[str]
+    root: Path,
+    classes: Sequence[str],
+    val_fraction: float,
+    seed: int,
+    least: int,
+    excluded: frozenset[str],
 ) -> Splits:
-    usable, skipped = scan(root, _walk(root, classes) - excluded)
+    usable, skipped = scan(root, files_below(root, classes) - excluded)
     skipped += _strays(root, root)
     members = _by_class(usable, depth=0)
-    _check_classes(root, {c: members.get(c, []) for c in classes}, skipped, at_least=2)
+    _check_classes(root, {c: members.get(c, []) for c in classes}, skipped, at_least=least)
     train, val = [], []
     for names in members.values():
         count = min(max(round(val_fraction * len(names)), 1), len(names) - 1)
@@ -111,7 +119,7 @@ def _from_split_folders(root: Path, excluded: frozenset[str]) -> Splits:
     classes = _visible_folders(root / "train")
     folders = [f"train/{c}" for c in classes]
     folders += [f"val/{c}" for c in _visible_folders(root / "val")]
-    usable, skipped = scan(root, _walk(root, folders) - excluded)
+    usable, skipped = scan(root, files_below(root, folders) - excluded)
     skipped += _strays(root, root / "train") + _strays(root, root / "val")
     train = [name for name in usable if name.startswith("train/")]
     val = [name for name in usable if name.startswith("val/")]
@@ -192,8 +200,11 @@ def _strays(root: Path, folder: Path) -> list[Skipped]:
     ]
 
 
-def _walk(root: Path, folders: Iterable[str]) -> set[str]:
-    """The files in these folders, as names relative to the root; each real folder once a class."""
+def files_below(root: Path, folders: Iterable[str] = (".",)) -> set[str]:
+    """The files in folders of a root, as names relative to it; links are followed.
+
+    Each real folder counts once for each of `folders`; what begins with a dot is left out.
+    """
     found = set()
     for folder in folders:
         seen: set[str] = set()

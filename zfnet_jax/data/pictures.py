@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from zfnet_jax.data.decode import decode
+from zfnet_jax.data.folder import files_below
 from zfnet_jax.data.scan import is_picture_name, scan
 from zfnet_jax.data.source import Example, Skipped
 
@@ -40,7 +41,8 @@ def open_pictures(places: Sequence[Path]) -> tuple[Pictures, list[Skipped]]:
 
     Args:
       places: files, each of which must be a readable picture, and folders, in which what is not
-        one is skipped. The pictures of a folder are all below it, sorted by name.
+        one is skipped. The pictures of a folder are all below it, also through links, sorted by
+        name.
 
     Returns:
       The pictures, and the files skipped.
@@ -52,12 +54,7 @@ def open_pictures(places: Sequence[Path]) -> tuple[Pictures, list[Skipped]]:
     skipped: list[Skipped] = []
     for place in places:
         if place.is_dir():
-            names = sorted(
-                str(path.relative_to(place))
-                for path in place.rglob("*")
-                if path.is_file() and is_picture_name(path.name)
-            )
-            good, bad = scan(place, names)
+            good, bad = scan(place, filter(is_picture_name, files_below(place)))
             paths += [place / name for name in good]
             skipped += bad
         elif place.is_file():

@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -80,6 +80,12 @@ def expect_all_there(source: Source) -> Iterator[None]:
             f"{len(gone)} of {len(source)} pictures are gone since the data set was opened, such "
             f"as {gone[0]}; expected all of them"
         ) from error
+
+
+def pictures_of(source: Source) -> list[Any] | None:
+    """Which pictures of its data set a source has; None for drawn ones, which no split shares."""
+    which = getattr(source, "names", getattr(source, "indices", None))
+    return None if which is None else list(which)
 
 
 @dataclass(frozen=True)

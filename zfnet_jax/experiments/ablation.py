@@ -4,7 +4,6 @@ The edits are proportions, not widths, so that they apply to a smaller net as we
 size they give the paper's twelve nets, down to the number of parameters.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from zfnet_jax import checkpoint, metrics
-from zfnet_jax import config as configs
 from zfnet_jax.architecture import ZFNET, Architecture, Conv, Dense
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.data import open_splits
 from zfnet_jax.evaluate import evaluate_nets
 from zfnet_jax.experiments import hardware
 from zfnet_jax.experiments.record import Record
+from zfnet_jax.run_folder import identify
 from zfnet_jax.train import fit
 
 
@@ -175,23 +174,6 @@ def choose(names: Sequence[str]) -> tuple[Ablation, ...]:
     return tuple(each for each in ABLATIONS if not names or each.name in names)
 
 
-_FREE = ("threads", "cache_gib", "checkpoint_steps", "keep", "snapshot_epochs", "log_steps")
-"""What of a configuration changes no net."""
-
-
-def recipe(config: TrainConfig) -> dict[str, Any]:
-    """What all nets of one table have in common, flat: "optimizer.momentum" and so on."""
-    flat: dict[str, Any] = {}
-    for key, value in configs.to_json(config).items():
-        part = dataclasses.is_dataclass(getattr(config, key)) and key != "architecture"
-        flat |= {f"{key}.{name}": each for name, each in value.items()} if part else {key: value}
-    return {
-        key: value
-        for key, value in flat.items()
-        if key not in ("name", "seed") and key.rpartition(".")[2] not in _FREE
-    }
-
-
 def train(
     ablation: Ablation, config: TrainConfig, seed: int, out: Path, record: Record
 ) -> int | None:
@@ -204,7 +186,7 @@ def train(
       config: the run of the net laid out as Fig 3.
       seed: of this run.
       out: the experiment's folder; the run's is NAME-seedSEED in it.
-      record: of the experiment; gets a part for the model and the seed.
+      record: of the experiment; gets a part for the model, the seed and the pictures.
 
     Returns:
       The signal that stopped it early; None once the record has it.
@@ -212,11 +194,13 @@ def train(
     Raises:
       ValueError: the model cannot be trained; named.
     """
-    if record.find(model=ablation.name, seed=seed):
-        return None
     mine = replace(
         config, name=ablation.name, architecture=ablation.of(config.architecture), seed=seed
     )
+    splits = open_splits(mine.data, seed)
+    data = identify(splits)["sha256"]
+    if record.find(model=ablation.name, seed=seed, data=data):
+        return None
     run = out / f"{ablation.name}-seed{seed}"
     try:
         signal = fit(mine, run)
@@ -224,13 +208,14 @@ def train(
         raise ValueError(f"model {ablation.name}, seed {seed}: {error}") from error
     if signal:
         return signal
-    net, splits = checkpoint.load(run), open_splits(mine.data, mine.seed)
+    net = checkpoint.load(run)
     on_train, on_val = (evaluate_nets([net], source)[0] for source in (splits.train, splits.val))
     errors = Errors(1 - on_train["top1"], 1 - on_val["top1"], 1 - on_val["top5"])
     record.add(
         {
             "model": ablation.name,
             "seed": seed,
+            "data": data,
             "run": run.name,
             "step": net.step,
             "classes": len(net.class_names),

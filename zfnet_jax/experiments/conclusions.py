@@ -106,7 +106,8 @@ class Judgement(NamedTuple):
         mean, deviation = spread(self.margins)
         if deviation is not None and abs(mean) <= deviation:
             return "within spread"
-        return "holds" if mean > 0 else "does not hold"
+        found = "holds" if mean > 0 else "does not hold"
+        return found if deviation is not None else f"{found} (one seed)"
 
 
 def judge(errors: Mapping[int, Mapping[str, Errors]]) -> list[Judgement]:

@@ -24,11 +24,10 @@ from zfnet_jax import optimizer, parallel
 from zfnet_jax.architecture import CHANNELS
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.course import Course
-from zfnet_jax.data import Source, open_splits
-from zfnet_jax.data.folder import FolderSource
+from zfnet_jax.data import open_splits
 from zfnet_jax.data.pipeline import Batch
 from zfnet_jax.data.preprocessing import Crops, Preprocessing, frame_size
-from zfnet_jax.data.tfds import TfdsSource
+from zfnet_jax.data.source import pictures_of
 from zfnet_jax.model import ZFNet
 from zfnet_jax.step import TrainState, init_state, make_train_step
 from zfnet_jax.train import fit
@@ -42,7 +41,7 @@ def members(config: TrainConfig, count: int) -> list[TrainConfig]:
         from pictures that another is validated on.
     """
     runs = [replace(config, seed=config.seed + number) for number in range(count)]
-    first, *others = (_held_out(open_splits(run.data, run.seed).val) for run in runs)
+    first, *others = (pictures_of(open_splits(run.data, run.seed).val) for run in runs)
     if any(other != first for other in others):
         raise ValueError(
             f"data {config.data.source}: the seed splits it, so that each net would be validated "
@@ -50,17 +49,6 @@ def members(config: TrainConfig, count: int) -> list[TrainConfig]:
             "data.train_list and data.val_list"
         )
     return runs
-
-
-def _held_out(source: Source) -> Any:
-    """Which pictures of the data set a source has; None for drawn ones, which no two sets share."""
-    match source:
-        case FolderSource():
-            return source.names
-        case TfdsSource():
-            return source.indices.tolist()
-        case _:
-            return None
 
 
 def fit_one_by_one(configs: Sequence[TrainConfig], runs: Sequence[Path]) -> int | None:
@@ -202,7 +190,10 @@ def stacked_step(
 
 
 def bytes_together(config: TrainConfig, num_classes: int, count: int) -> int:
-    """The memory that a step of several nets takes on each device, as its compiler says.
+    """The memory that several nets take together on each device.
+
+    That is what the compiler says of a step, and twice their states: those that they had before the
+    step, and those that are taken out of the stack.
 
     Args:
       config: the run of one of them.
@@ -225,8 +216,10 @@ def bytes_together(config: TrainConfig, num_classes: int, count: int) -> int:
     )
     several = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), one)
     found = step.lower(*several).compile().memory_analysis()
+    states = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(several[0]))
     return (
-        found.argument_size_in_bytes
+        2 * states
+        + found.argument_size_in_bytes
         + found.output_size_in_bytes
         + found.temp_size_in_bytes
         - found.alias_size_in_bytes

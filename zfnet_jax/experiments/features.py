@@ -22,7 +22,7 @@ from jax.tree_util import Partial
 from tqdm import tqdm
 
 from zfnet_jax import __version__, parallel
-from zfnet_jax.architecture import Architecture, Conv, Dense
+from zfnet_jax.architecture import ZFNET, Architecture, Conv, Dense
 from zfnet_jax.array_file import ArrayFile
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.experiments.pool import Pool
@@ -66,6 +66,13 @@ def blocks(arch: Architecture) -> dict[str, str]:
     names = [layer.name for layer in arch]
     weighted = [at for at, layer in enumerate(arch) if isinstance(layer, Conv | Dense)]
     return {names[first]: names[after - 1] for first, after in pairwise(weighted)}
+
+
+def numbers(arch: Architecture) -> dict[str, int]:
+    """By convolution and hidden dense layer, its number in Fig 3, or its place in other nets."""
+    theirs = {layer: number for number, layer in enumerate(blocks(ZFNET), start=1)}
+    mine = {layer: number for number, layer in enumerate(blocks(arch), start=1)}
+    return {layer: theirs[layer] for layer in mine} if mine.keys() <= theirs.keys() else mine
 
 
 def reading(arch: Architecture, layer: str, most_values: int = MOST_VALUES) -> Reading:
@@ -213,8 +220,9 @@ def identify(net: Net) -> str:
 
 
 def identify_pictures(pool: Pool) -> str:
-    """A digest of which pictures a pool holds, by their names, and of their classes."""
-    return _sha256([pool.names, pool.labels.tolist(), pool.class_names])
+    """A digest of which pictures a pool holds, by name and size, and of their classes."""
+    sizes = [stamp[:2] for stamp in _stamps(pool)]
+    return _sha256([sizes, pool.labels.tolist(), pool.class_names])
 
 
 def _identity(net: Net, pool: Pool) -> str:

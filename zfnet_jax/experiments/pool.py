@@ -83,7 +83,7 @@ def open_pool(source: str, net: Net, classes: Classes = "all") -> Pool:
     Raises:
       ValueError: the source cannot be used, or fewer than two classes remain.
     """
-    splits = open_splits(DataConfig(source=source))
+    splits = open_splits(DataConfig(source=source), least=1)  # the folds say what is too few
     warn_of_skipped(splits.skipped)
     pool = Pool.of(splits.train, splits.val, origin=source)
     if classes == "unseen":

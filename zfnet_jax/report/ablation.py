@@ -32,7 +32,7 @@ def table(parts: Parts) -> str:
       Aligned lines, then those of the paper's conclusions.
     """
     head = [
-        *("model", "seeds", "train top-1", "val top-1", "val top-5"),
+        *("model", "seeds", "train top-1, 1 view", "val top-1, 1 view", "val top-5, 1 view"),
         *("paper: train top-1", "val top-1", "val top-5"),
         *("parameters", "paper's size, 1,000 classes", "minutes"),
     ]

@@ -110,7 +110,7 @@ def layers_text(rows: Sequence[Any], numbers: Mapping[str, int]) -> str:
 
     Args:
       rows: of `layer_features.rows`.
-      numbers: the place of each layer in the net, from 1.
+      numbers: of `features.numbers`.
     """
     heads = ("net", "layer", "classifier", "accuracy, %", "paper: Caltech-101", "Caltech-256")
     lines = [
@@ -131,7 +131,7 @@ def layers_picture(rows: Sequence[Any], numbers: Mapping[str, int], title: str, 
 
     Args:
       rows: of `layer_features.rows`.
-      numbers: the place of each layer in the net, from 1.
+      numbers: of `features.numbers`.
       title: what the pictures are, in a line.
       path: the picture to write.
     """
