@@ -4,6 +4,7 @@ from sklearn.linear_model import LogisticRegression
 
 from zfnet_jax.experiments.classify import (
     ALONE,
+    MOST_C,
     choose_c,
     for_unit_rows,
     parts_by_class,
@@ -138,6 +139,26 @@ def test_c_is_chosen_on_what_is_held_out():
     assert choose_c(fit_stub, features, labels, 2, parts, grid) == 0.1
     assert sorted(seen) == sorted(grid * 3)
     assert choose_c(fit_stub, features[:2], labels[:2], 2, np.zeros(2, int), grid) == ALONE
+
+
+@pytest.mark.parametrize(("best", "tried"), [(10, 100), (1000, 10000), (1e9, 1e5)])
+def test_larger_values_of_c_follow_while_the_largest_is_the_best(best, tried):
+    features, labels = np.arange(1000.0)[:, None], np.tile([0, 1], 500)
+    parts, seen = parts_by_class(labels), []
+
+    def fit_stub(rows, wanted, classes, c):
+        seen.append(c)
+        wrong = abs(np.log10(c / best)) / 20
+
+        def scores(tested):
+            right = np.eye(2)[labels[tested[:, 0].astype(int)]]
+            mistaken = np.arange(len(tested)) < wrong * len(tested)
+            return np.where(mistaken[:, None], 1 - right, right)
+
+        return scores
+
+    assert choose_c(fit_stub, features, labels, 2, parts, (1.0, 10.0)) == min(best, MOST_C)
+    assert max(seen) == tried
 
 
 @pytest.mark.slow

@@ -14,7 +14,10 @@ import numpy as np
 from zfnet_jax.experiments.folds import Fold, per_class_accuracy
 
 GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
-"""The values of C that are tried, for rows of unit length; see `for_unit_rows`."""
+"""The values of C that are tried first, for rows of unit length; see `for_unit_rows`."""
+
+MOST_C = 1e5
+"""Where trying larger ones by tens ends, while the largest is the best."""
 
 ALONE = 1.0
 """C where there is one picture a class, and so none to validate with."""
@@ -105,7 +108,7 @@ def choose_c(
       labels: (N,) int.
       classes: K.
       parts: (N,) int, from `parts_by_class`.
-      grid: the values to try, ascending.
+      grid: the values to try, ascending; larger ones follow while the largest is the best.
 
     Returns:
       Of equally good values the smallest; `ALONE` where there is one part.
@@ -113,16 +116,22 @@ def choose_c(
     count = int(parts.max()) + 1
     if count == 1:
         return ALONE
-    accuracies = []
-    for c in grid:
+
+    def accuracy(c: float) -> float:
         scores = []
         for part in range(count):
             held_out = parts == part
             score = fit(features[~held_out], labels[~held_out], classes, c)
             predicted = score(features[held_out]).argmax(axis=1)
             scores.append(per_class_accuracy(predicted, labels[held_out]))
-        accuracies.append(np.mean(scores))
-    return grid[int(np.argmax(accuracies))]
+        return float(np.mean(scores))
+
+    found = {c: accuracy(c) for c in grid}
+    best = max(found, key=lambda c: found[c])
+    while best == max(found) and 10 * best <= MOST_C:
+        found[10 * best] = accuracy(10 * best)
+        best = max(found, key=lambda c: found[c])
+    return best
 
 
 class Scored(NamedTuple):
