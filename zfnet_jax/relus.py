@@ -119,7 +119,7 @@ def _is_variance(var: Any, jaxpr: Jaxpr) -> bool:
 def _is_root(equation: JaxprEqn) -> bool:
     if equation.primitive.name == "pow":
         exponent = equation.invars[1]
-        return isinstance(exponent, Literal) and abs(exponent.val) == 0.5
+        return isinstance(exponent, Literal) and abs(float(exponent.val)) == 0.5
     return equation.primitive.name in ("sqrt", "rsqrt")
 
 
