@@ -1,6 +1,6 @@
 """Table 3's twelve models on Caltech-101 at 64 px, from scratch, on two CPU cores.
 
-    python tools/ablation.py --config configs/ablation_caltech101.py
+    python tools/ablation.py --config configs/ablation_caltech101.py  # results: docs/results.md
 
 Data and sampling are those of configs/caltech101.py. The net is Fig 3 with a third of its first
 maps and a quarter of all other widths, and its first layer's filters and stride for pictures of
