@@ -2,8 +2,8 @@
 
     python -m zfnet_jax.train --config configs/selection_alexnet.py
 
-All else is configs/selection_zfnet.py, the cap and the widths too, so that only the geometry of the
-first two layers differs; the paper's panel is of Krizhevsky's own net, which had no cap.
+All else is configs/selection_zfnet.py, the widths too, so that the geometry of the first two layers
+differs, and the first layer's cap: the paper's panel is of Krizhevsky's own net, which had none.
 """
 
 from dataclasses import replace
@@ -23,4 +23,5 @@ WIDTHS = {
 def get_config() -> TrainConfig:
     base = config.load(Path(__file__).with_name("selection_zfnet.py"))
     architecture = ALEXNET.with_features(**WIDTHS).at(128)
-    return replace(base, name="selection_alexnet", architecture=architecture)
+    optimizer = replace(base.optimizer, first_layer_cap=0.0)
+    return replace(base, name="selection_alexnet", architecture=architecture, optimizer=optimizer)

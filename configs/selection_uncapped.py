@@ -12,5 +12,5 @@ from zfnet_jax.config import TrainConfig
 
 def get_config() -> TrainConfig:
     base = config.load(Path(__file__).with_name("selection_zfnet.py"))
-    optimizer = replace(base.optimizer, filter_cap=0.0)
+    optimizer = replace(base.optimizer, filter_cap=0.0, first_layer_cap=0.0)
     return replace(base, name="selection_uncapped", optimizer=optimizer)

@@ -36,6 +36,7 @@ CUSTOM = TrainConfig(
         patience=1,
         warmup_steps=4,
         first_layer_rate=0.01,
+        first_layer_cap=0.02,
     ),
     train=LoopConfig(
         epochs=1,
@@ -118,6 +119,7 @@ def test_json_that_is_no_configuration_is_refused(data, message):
         (OptimizerConfig, "momentum", -0.1, "0 up to below 1"),
         (OptimizerConfig, "weight_decay", 1.0, "0 up to below 1"),
         (OptimizerConfig, "filter_cap", -0.1, "0 or more"),
+        (OptimizerConfig, "first_layer_cap", -0.1, "0 or more"),
         (OptimizerConfig, "schedule", "step", "one of plateau, cosine, constant"),
         (OptimizerConfig, "factor", 0, "between 0 and 1"),
         (OptimizerConfig, "factor", 1, "between 0 and 1"),

@@ -97,7 +97,7 @@ def test_the_cap_rescales_what_exceeds_it_and_nothing_else():
     updates["conv1"]["kernel"] = updates["conv1"]["kernel"].at[..., 2].multiply(100)
     updates["conv1"]["bias"] = jnp.full(5, 7.0)
     updates["fc3"]["kernel"] = jnp.full(KERNELS["fc3"], 7.0)
-    cap = cap_filters(0.1, ["conv1", "conv2"])
+    cap = cap_filters({"conv1": 0.1, "conv2": 0.1})
     capped, _ = cap.update(updates, cap.init(params), params)
     over = params["conv1"]["kernel"] + updates["conv1"]["kernel"]
     after = params["conv1"]["kernel"] + capped["conv1"]["kernel"]
@@ -124,8 +124,20 @@ def test_the_cap_is_the_configured_one():
             np.testing.assert_allclose(rms(after), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("others", [0.3, 0.0])
+def test_the_first_layer_may_have_a_cap_of_its_own(others):
+    params = random_tree(np.random.default_rng(2), 1.0)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    config = OptimizerConfig(filter_cap=others, first_layer_cap=0.2, weight_decay=0.0)
+    tx = make_optimizer(config, ARCH, total_steps=9)
+    after = optax.apply_updates(params, tx.update(zeros, tx.init(params), params)[0])
+    np.testing.assert_allclose(rms(after["conv1"]["kernel"]), 0.2, rtol=1e-6)
+    expected = others or rms(params["conv2"]["kernel"])
+    np.testing.assert_allclose(rms(after["conv2"]["kernel"]), expected, rtol=1e-6)
+
+
 def test_the_cap_needs_the_parameters():
-    cap = cap_filters(0.1, ["conv1"])
+    cap = cap_filters({"conv1": 0.1})
     with pytest.raises(ValueError, match="expected the parameters, got None"):
         cap.update({}, cap.init({}))
 

@@ -93,6 +93,7 @@ class OptimizerConfig(_Checked):
       patience: epochs without a better validation error before that (ours).
       warmup_steps: steps over which the rate rises from zero (ours).
       first_layer_rate: what the first kernel's steps are multiplied by, above 0 (ours).
+      first_layer_cap: the largest RMS of a first-layer filter, 0 for `filter_cap`'s (ours).
     """
 
     learning_rate: float = _limited(0.01, lambda value: 0 < value < math.inf, "a number above 0")
@@ -104,6 +105,12 @@ class OptimizerConfig(_Checked):
     patience: int = _at_least(1, default=5)
     warmup_steps: int = _at_least(0, default=0)
     first_layer_rate: float = _limited(1.0, lambda value: 0 < value < math.inf, "a number above 0")
+    first_layer_cap: float = _limited(0.0, lambda value: value >= 0, "0 or more")
+
+    @property
+    def cap_of_first_layer(self) -> float:
+        """The largest RMS of a first-layer filter, 0 for no cap."""
+        return self.first_layer_cap or self.filter_cap
 
 
 @dataclass(frozen=True)

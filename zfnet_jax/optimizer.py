@@ -4,7 +4,7 @@ Stochastic gradient descent with momentum, the cap on the filters' RMS, and the 
 falls when the validation error stops improving. The state of all of it is one pytree.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -55,12 +55,14 @@ def make_optimizer(
     """
     convolutions = [layer.name for layer in arch if isinstance(layer, Conv)]
     first = scale_kernel(config.first_layer_rate, convolutions[0])
+    limits = dict.fromkeys(convolutions, config.filter_cap)
+    limits[convolutions[0]] = config.cap_of_first_layer
     return optax.chain(
         optax.add_decayed_weights(config.weight_decay, mask=_kernels),
         optax.trace(config.momentum),
         first if config.first_layer_rate != 1 else optax.identity(),
         scale_by_rate(rate_schedule(config, total_steps)),
-        cap_filters(config.filter_cap, convolutions) if config.filter_cap else optax.identity(),
+        cap_filters({name: limit for name, limit in limits.items() if limit}),
     )
 
 
@@ -97,16 +99,15 @@ def scale_kernel(factor: float, layer: str) -> optax.GradientTransformation:
     return optax.GradientTransformation(_stateless, update_fn)
 
 
-def cap_filters(limit: float, layers: Collection[str]) -> optax.GradientTransformation:
-    """Rescales every convolution filter whose RMS would exceed the limit to that RMS.
+def cap_filters(limits: Mapping[str, float]) -> optax.GradientTransformation:
+    """Rescales every convolution filter whose RMS would exceed its layer's limit to that RMS.
 
     Zeiler & Fergus 2014, section 3: "renormalize each filter in the convolutional layers whose RMS
     value exceeds a fixed radius of 1e-1 to this fixed radius". The RMS is over all weights of one
     output filter; biases are not part of it.
 
     Args:
-      limit: the largest RMS, above 0.
-      layers: the names of the convolution layers.
+      limits: by the name of a convolution layer, the largest RMS, above 0.
 
     Returns:
       A transformation to apply last: it changes the update so that the updated filters comply.
@@ -114,9 +115,9 @@ def cap_filters(limit: float, layers: Collection[str]) -> optax.GradientTransfor
 
     def capped(path: tuple[Any, ...], update: Array, parameter: Array) -> Array:
         layer, kind = (key.key for key in path)
-        if layer not in layers or kind != "kernel":
+        if layer not in limits or kind != "kernel":
             return update
-        new = parameter + update
+        limit, new = limits[layer], parameter + update
         rms = jnp.sqrt(jnp.mean(new**2, axis=(0, 1, 2)))
         return jnp.where(rms > limit, new * (limit / rms) - parameter, update)
 

@@ -33,7 +33,7 @@ def facts(selection: Selection) -> dict[str, str]:
     """What the numbers of one net come to, by what they are of; for a table or a caption."""
     first, measures = selection.first, selection.filters
     median, count = np.median(measures.rms), first.features
-    cap = selection.net.config.optimizer.filter_cap
+    cap = selection.net.config.optimizer.cap_of_first_layer
     bands = [getattr(measures, band).mean() for band in BANDS]
     lines = {
         "filters": f"{count}, {first.size}x{first.size}, stride {first.stride}",
@@ -84,7 +84,7 @@ def describe(selection: Selection) -> dict[str, Any]:
             "layer": selection.first.name,
             "size": selection.first.size,
             "stride": selection.first.stride,
-            "filter_cap": selection.net.config.optimizer.filter_cap,
+            "filter_cap": selection.net.config.optimizer.cap_of_first_layer,
             "dead": sum(columns["dead"]),
             "dominant": sum(columns["dominant"]),
             **{name: float(getattr(measures, name).mean()) for name in (*BANDS, "folded")},
