@@ -1,6 +1,7 @@
-"""ZFNet as a thin Linen module: images in, logits and everything between out."""
+"""The forward pass, and ZFNet, a thin Linen module around it."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from zfnet_jax.architecture import (
 )
 from zfnet_jax.trace import Params, Trace
 
-__all__ = ["Init", "Trace", "ZFNet", "forward"]
+__all__ = ["Init", "Trace", "ZFNet", "forward", "walk"]
 
 Init = Literal["paper", "he"]
 
@@ -59,41 +60,21 @@ class ZFNet(nn.Module):
         Raises:
           ValueError: the images are not of the architecture's size.
         """
-        size = self.arch.input_size
-        if images.shape[1:] != (size, size, CHANNELS):
-            raise ValueError(
-                f"images of shape {images.shape}: expected (N, {size}, {size}, {CHANNELS})"
-            )
-        trace = Trace({}, {})
         kernels = self.arch.kernel_shapes(self.num_classes)
-        x = images.astype(self.dtype)
-        for layer in self.arch:
-            match layer:
-                case Conv():
-                    kernel, bias = self._weights(layer, kernels[layer.name])
-                    x = ops.conv(x, kernel, stride=layer.stride, pads=pads(layer, *x.shape[1:3]))
-                    x = nn.relu(x + bias)
-                case MaxPool():
-                    x, trace.switches[layer.name] = ops.max_pool(
-                        x, size=layer.size, stride=layer.stride, pads=pads(layer, *x.shape[1:3])
-                    )
-                case ContrastNorm():
-                    x = ops.contrast_norm(
-                        x, size=layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k
-                    )
-                case Dense():
-                    kernel, bias = self._weights(layer, kernels[layer.name])
-                    x = jnp.dot(x.reshape(len(x), -1), kernel, precision="highest") + bias
-                    x = nn.relu(x) if layer.relu else x
-            trace.activations[layer.name] = x
-            if isinstance(layer, Dense) and layer.dropout:
-                x = nn.Dropout(layer.dropout, deterministic=not train)(x)
-        return x.astype(jnp.float32), trace
+        params = {
+            layer.name: self._weights(layer, kernels[layer.name])
+            for layer in self.arch
+            if isinstance(layer, Conv | Dense)
+        }
 
-    def _weights(self, layer: Conv | Dense, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        weights = _Affine(shape, self._deviation(layer, shape), name=layer.name)()
-        kernel, bias = (weight.astype(self.dtype) for weight in weights)
-        return kernel, bias
+        def drop(x: Array, rate: float) -> Array:
+            return nn.Dropout(rate, deterministic=not train)(x)
+
+        return walk(self.arch, params, images.astype(self.dtype), drop=drop)
+
+    def _weights(self, layer: Conv | Dense, shape: tuple[int, ...]) -> dict[str, Array]:
+        kernel, bias = _Affine(shape, self._deviation(layer, shape), name=layer.name)()
+        return {"kernel": kernel.astype(self.dtype), "bias": bias.astype(self.dtype)}
 
     def _deviation(self, layer: Layer, shape: tuple[int, ...]) -> float:
         weighted = [each.name for each in self.arch if isinstance(each, Conv | Dense)]
@@ -115,6 +96,59 @@ class _Affine(nn.Module):
         kernel = self.param("kernel", nn.initializers.normal(self.deviation), self.shape)
         bias = self.param("bias", nn.initializers.zeros, self.shape[-1:])
         return kernel, bias
+
+
+def walk(
+    arch: Architecture,
+    params: Params,
+    images: Array,
+    *,
+    conv: Callable[..., Array] = ops.conv,
+    drop: Callable[[Array, float], Array] = lambda x, rate: x,
+) -> tuple[Array, Trace]:
+    """Takes images up through the layers.
+
+    Args:
+      arch: the layers.
+      params: of every convolution and dense layer, of the images' type.
+      images: (N, size, size, 3) float, network space.
+      conv: what a convolution is done with; it is called as `ops.conv`, with the layer's kernel.
+      drop: (activations, rate) -> activations, called after each layer that has dropout.
+
+    Returns:
+      The logits, (N, num_classes) float32, and the trace.
+
+    Raises:
+      ValueError: the images are not of the architecture's size.
+    """
+    size = arch.input_size
+    if images.shape[1:] != (size, size, CHANNELS):
+        raise ValueError(
+            f"images of shape {images.shape}: expected (N, {size}, {size}, {CHANNELS})"
+        )
+    trace, x = Trace({}, {}), images
+    for layer in arch:
+        match layer:
+            case Conv():
+                kernel, bias = params[layer.name]["kernel"], params[layer.name]["bias"]
+                x = conv(x, kernel, stride=layer.stride, pads=pads(layer, *x.shape[1:3]))
+                x = nn.relu(x + bias)
+            case MaxPool():
+                x, trace.switches[layer.name] = ops.max_pool(
+                    x, size=layer.size, stride=layer.stride, pads=pads(layer, *x.shape[1:3])
+                )
+            case ContrastNorm():
+                x = ops.contrast_norm(
+                    x, size=layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k
+                )
+            case Dense():
+                kernel, bias = params[layer.name]["kernel"], params[layer.name]["bias"]
+                x = jnp.dot(x.reshape(len(x), -1), kernel, precision="highest") + bias
+                x = nn.relu(x) if layer.relu else x
+        trace.activations[layer.name] = x
+        if isinstance(layer, Dense) and layer.dropout:
+            x = drop(x, layer.dropout)
+    return x.astype(jnp.float32), trace
 
 
 def forward(model: ZFNet, params: Params, images: Array) -> tuple[Array, Trace]:
