@@ -25,7 +25,6 @@ from dataclasses import replace
 from functools import partial
 from timeit import timeit
 
-import jax
 import numpy as np
 import torch
 from captum.attr import Occlusion
@@ -35,7 +34,8 @@ from timing import alone, describe_machine, interleave, print_ratio, print_table
 from torch import nn
 
 from zfnet_jax import architecture, cli, parallel
-from zfnet_jax.analysis.network import network as analysed
+from zfnet_jax.analysis.network import fast_network
+from zfnet_jax.analysis.occlusion import Occlusion as Found
 from zfnet_jax.analysis.occlusion import occlude, per_pixel_mean
 from zfnet_jax.architecture import CHANNELS, Conv
 from zfnet_jax.data.scan import processors
@@ -70,7 +70,7 @@ def run(name: str, size: int, stride: int, rounds: int) -> float:
     image = cuts(arch.input_size, 1)[0].astype(np.float32) - MEAN
     net = _decided(random_net(arch), image)
     cli.expect("stride", stride, (arch.input_size - size) % stride == 0, "to end at the edge")
-    found = _occlude(net, image, size, stride)
+    found = _occlude(net, image, size, stride)()
     label = int(found.whole.argmax())
     mean = per_pixel_mean(found.drop(label), found.top_left, size, image.shape[:2])
     theirs = _captum(torch.contiguous_format, net, image, label, size, stride)(BATCH_SIZES[-1])
@@ -101,22 +101,21 @@ def run(name: str, size: int, stride: int, rounds: int) -> float:
 def _decided(net: Net, image: np.ndarray) -> Net:
     """The net, sure enough of one class that a hidden part shows."""
     last = net.architecture.layers[-1].name
-    function = analysed(net)
+    function = fast_network(net)
     logits, _ = parallel.jit(lambda image: function(image[None]))(image)
     # With normal logits of deviation d, the largest of 1,000 is about exp(3.2 d) / exp(d^2 / 2).
     kernel = net.params[last]["kernel"] * (4.0 / np.asarray(logits).std())
     return replace(net, params={**net.params, last: {**net.params[last], "kernel": kernel}})
 
 
-def _occlude(net: Net, image: np.ndarray, size: int, stride: int):
+def _occlude(net: Net, image: np.ndarray, size: int, stride: int) -> Callable[[], Found]:
     layer = [each.name for each in net.architecture if isinstance(each, Conv)][-1]
-    return occlude(analysed(net), image, layer, size=size, stride=stride)
+    return partial(occlude, fast_network(net), image, layer, size=size, stride=stride)
 
 
-def _ours(net: Net, image: np.ndarray, size: int, stride: int) -> Callable[[], object]:
+def _ours(net: Net, image: np.ndarray, size: int, stride: int) -> Callable[[], Found]:
     keep_freed_memory()
-    net = replace(net, params=jax.device_put(net.params))
-    return lambda: _occlude(net, image, size, stride)
+    return _occlude(net, image, size, stride)
 
 
 def _captum(

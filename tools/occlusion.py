@@ -10,7 +10,7 @@ import tyro
 from tqdm import tqdm
 
 from zfnet_jax import checkpoint, cli, run_folder
-from zfnet_jax.analysis.network import network
+from zfnet_jax.analysis.network import fast_network
 from zfnet_jax.analysis.occlusion import (
     Occlusion,
     in_proportion,
@@ -53,7 +53,7 @@ def main(
     map: int | None = None,
     count: int = 5,
     seed: int = 0,
-    batch_size: int = 128,
+    batch_size: int = 56,
     out: Path | None = None,
 ) -> None:
     """Hide every part of a picture in turn and see what the net makes of the rest.
@@ -103,7 +103,7 @@ def main(
     place, elsewhere = _open_others(net, others, images, frames)
     pictures = centre_view(batch, arch.input_size)
     seen = np.asarray(compiled_view(net)(batch))
-    function = network(net)
+    function = fast_network(net)
     found = [
         occlude(
             function,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from zfnet_jax import checkpoint, cli, controls, run_folder
-from zfnet_jax.analysis.network import network
+from zfnet_jax.analysis.network import fast_network
 from zfnet_jax.analysis.occlusion import in_proportion, occlude, positions
 from zfnet_jax.analysis.pointing import Pointing, point
 from zfnet_jax.architecture import Conv
@@ -33,7 +33,7 @@ def main(
     value: float = 0.0,
     least: float = 0.05,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int = 56,
     out: Path | None = None,
 ) -> None:
     """Ask how often the square that costs most lies on the object, of a net and a random one.
@@ -114,7 +114,7 @@ def main(
 
 
 def _play(net: Net, source: Shapes, items: np.ndarray, name: str, **options: Any) -> list[Pointing]:
-    function, view = network(net), compiled_view(net)
+    function, view = fast_network(net), compiled_view(net)
     layer = [each.name for each in net.architecture if isinstance(each, Conv)][-1]
     # Drawn at the frame's size, its pictures need no resizing and its masks fit.
     drawn = replace(source, size=net.preprocessing.frame)

@@ -100,7 +100,7 @@ def occlude(
     stride: int,
     value: float = 0.0,
     number: int | None = None,
-    batch_size: int = 128,
+    batch_size: int = 56,
 ) -> Occlusion:
     """Slides a square over a picture.
 
@@ -175,7 +175,10 @@ def _compiled(mesh: Mesh, layer: str) -> tuple[Callable[..., Any], Callable[...,
 
     whole, cut = parallel.replicated(mesh), parallel.by_example(mesh)
     return parallel.jit(find, out_shardings=whole), parallel.jit(
-        sweep, in_shardings=(whole, whole, cut, whole, whole, whole), out_shardings=cut
+        sweep,
+        many_products=True,
+        in_shardings=(whole, whole, cut, whole, whole, whole),
+        out_shardings=cut,
     )
 
 
