@@ -12,7 +12,7 @@ first-layer filter ends at 0.005. At a hundred times the rate the net was at cha
 
 The paper's cap, 0.1, is ten times the 0.01 that its weights start from. Here the first layer's
 start at 0.002 and without a cap half of them end below 0.0031, the largest at 0.011
-(docs/findings.md), so that 0.1 would be no cap; 0.004 is one for 14 of 64.
+(docs/findings.md), so that 0.1 would be no cap; 0.004 is one for 15 of 64.
 """
 
 from dataclasses import replace
