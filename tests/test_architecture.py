@@ -236,7 +236,7 @@ def spatial_nets(draw, roundings=("up", "down")) -> Architecture:
     for index in range(draw(st.integers(1, 4))):
         kind = draw(st.sampled_from(["conv", "pool", "norm"]))
         if kind == "norm":
-            layers.append(ContrastNorm(f"norm{index}", size=3, alpha=0.0))
+            layers.append(ContrastNorm(f"norm{index}", size=3, alpha=0.0, k=1.0))
             continue
         size = draw(st.integers(1 if kind == "conv" else 2, 4))
         fields = {
@@ -270,21 +270,24 @@ def in_jax(arch: Architecture, params: Params, images: np.ndarray) -> dict[str, 
     return jax.tree.map(np.asarray, trace.activations)
 
 
-def pixels_that_change(arch: Architecture, seed: int, forward: Forward = in_numpy) -> np.ndarray:
+def pixels_that_change(
+    arch: Architecture, seed: int, forward: Forward = in_numpy, dtype: str = "float64"
+) -> np.ndarray:
     """Which pixels change which unit of the last layer: (rows, cols, size, size) bool.
 
     Filters and pictures are positive, so that a pixel made much brighter makes every unit brighter
-    that can see it: neither a maximum elsewhere nor a ReLU hides it.
+    that can see it: neither a maximum elsewhere nor a ReLU hides it. They are whole numbers, so that
+    sums are exact: a library may add up one picture of a batch in another order than the next.
     """
     rng, size = np.random.default_rng(seed), arch.input_size
     params = {
         name: {
-            "kernel": rng.uniform(1, 2, shape).astype(np.float32),
-            "bias": np.zeros(shape[-1], np.float32),
+            "kernel": rng.integers(1, 3, shape).astype(dtype),
+            "bias": np.zeros(shape[-1], dtype),
         }
         for name, shape in arch.kernel_shapes().items()
     }
-    picture = rng.uniform(1, 2, (size, size, 3)).astype(np.float32)
+    picture = rng.integers(1, 3, (size, size, 3)).astype(dtype)
     pictures = np.repeat(picture[None], size * size + 1, axis=0)
     rows, cols = np.divmod(np.arange(size * size), size)
     pictures[np.arange(size * size), rows, cols] += 1000
@@ -328,7 +331,7 @@ def test_the_model_sees_what_the_boxes_say():
         ),
         input_size=23,
     )
-    changed = pixels_that_change(arch, 0, in_jax)
+    changed = pixels_that_change(arch, 0, in_jax, "float32")
     for row, col in np.ndindex(changed.shape[:2]):
         np.testing.assert_array_equal(changed[row, col], box_pixels(arch, row, col))
 

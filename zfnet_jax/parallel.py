@@ -70,7 +70,7 @@ def jit(function: Callable[..., Any], *, many_products: bool = False, **options:
     """`jax.jit` with the compiler options that this package's nets want on this machine.
 
     jax 0.10 sends a CPU's work to YNNPACK. Matrix products and sums gain by it, convolutions
-    take twice as long, and so do, by a sixth, many products at once: it gets what gains.
+    take twice as long and batches of small products somewhat longer: it gets what gains.
 
     Args:
       function: what to compile.

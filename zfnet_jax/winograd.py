@@ -11,7 +11,7 @@ That can flip a switch, and makes units differ that have seen the same pixels; s
 mines or compares signs uses `ops.conv`. Accelerators' libraries choose such algorithms themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -71,7 +71,7 @@ class Filters:
     size: int
 
 
-def prepare(arch: Architecture, params: Params) -> dict[str, dict[str, Array | Filters]]:
+def prepare(arch: Architecture, params: Params) -> dict[str, Mapping[str, Array | Filters]]:
     """A net's parameters for `conv`: kernels that gain by it as `Filters`, all else as it is.
 
     Args:
@@ -81,7 +81,7 @@ def prepare(arch: Architecture, params: Params) -> dict[str, dict[str, Array | F
     Returns:
       A dict of the same keys.
     """
-    prepared: dict[str, dict[str, Array | Filters]] = {**params}
+    prepared: dict[str, Mapping[str, Array | Filters]] = {**params}
     for layer in arch:
         if isinstance(layer, Conv):
             kernel = params[layer.name]["kernel"]
