@@ -276,8 +276,8 @@ def pixels_that_change(
     """Which pixels change which unit of the last layer: (rows, cols, size, size) bool.
 
     Filters and pictures are positive, so that a pixel made much brighter makes every unit brighter
-    that can see it: neither a maximum elsewhere nor a ReLU hides it. They are whole numbers, so that
-    sums are exact: a library may add up one picture of a batch in another order than the next.
+    that can see it: neither a maximum elsewhere nor a ReLU hides it. They are whole numbers, so
+    that sums are exact: a library may add up one picture of a batch in another order than the next.
     """
     rng, size = np.random.default_rng(seed), arch.input_size
     params = {

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.tree_util import Partial
 
-from zfnet_jax.analysis import occlusion
+from zfnet_jax.analysis import occlusion, pointing
 from zfnet_jax.analysis.occlusion import Occlusion, Strongest, occlude, positions
 from zfnet_jax.analysis.pointing import point
 from zfnet_jax.model import forward
@@ -151,6 +151,7 @@ def test_the_paper_s_grid():
     assert positions((224, 224), 50, 6).shape == (30, 30, 2)
     assert occlusion.in_proportion(128) == (29, 3)
     assert occlusion.in_proportion(8) == (2, 1)
+    assert occlusion.in_proportion(64, pointing.SIZE, pointing.STRIDE) == (3, 2)
 
 
 @given(high=st.integers(1, 40), wide=st.integers(1, 40), stride=st.integers(1, 9), data=st.data())

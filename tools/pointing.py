@@ -15,7 +15,7 @@ from tqdm import tqdm
 from zfnet_jax import checkpoint, cli, controls, run_folder
 from zfnet_jax.analysis.network import fast_network
 from zfnet_jax.analysis.occlusion import in_proportion, occlude, positions
-from zfnet_jax.analysis.pointing import Pointing, point
+from zfnet_jax.analysis.pointing import SIZE, STRIDE, Pointing, point
 from zfnet_jax.architecture import Conv
 from zfnet_jax.data import open_splits
 from zfnet_jax.data.preprocessing import centre_view
@@ -27,7 +27,7 @@ from zfnet_jax.viewing import compiled_view
 
 def main(
     ckpt: Path,
-    count: int = 200,
+    count: int = 500,
     size: int | None = None,
     stride: int | None = None,
     value: float = 0.0,
@@ -41,13 +41,15 @@ def main(
     Example: python tools/pointing.py --ckpt runs/shapes
 
     Counted are pictures that the net classifies correctly and whose class loses enough probability
-    somewhere; a net of random weights is asked of the same pictures and classes.
+    somewhere, which a small square costs few of; a net of random weights is asked of the same
+    pictures and classes.
 
     Args:
       ckpt: a run on the data set `shapes`, a step of one, or a .safetensors file.
       count: how many pictures of the validation set, from the first.
-      size: of the square, in pixels; by default 50 at 224 and in proportion.
-      stride: from one position to the next; by default 6 at 224 and in proportion.
+      size: of the square, in pixels; by default 10 at 224 and in proportion, no wider than a thin
+        part. The paper's square has 50.
+      stride: from one position to the next; by default 7 at 224 and in proportion.
       value: of the pixels in the square, in network space, where 0 is the mean.
       least: the largest drop of the class's probability that counts, 0..1.
       seed: of the random net.
@@ -61,7 +63,7 @@ def main(
     cli.expect("batch-size", batch_size, batch_size >= 1, "1 or more")
     net = checkpoint.load(ckpt)
     input_size = net.architecture.input_size
-    usual = in_proportion(input_size)
+    usual = in_proportion(input_size, SIZE, STRIDE)
     size, stride = usual[0] if size is None else size, usual[1] if stride is None else stride
     positions((input_size, input_size), size, stride)
     source = open_splits(net.config.data, net.config.seed).val

@@ -64,9 +64,18 @@ class Occlusion(NamedTuple):
         return self.probability.argmax(axis=-1)
 
 
-def in_proportion(input_size: int) -> tuple[int, int]:
-    """The size and the stride of the paper's square for an input of this width, in pixels."""
-    return max(1, round(SIZE * input_size)), max(1, round(STRIDE * input_size))
+def in_proportion(input_size: int, size: float = SIZE, stride: float = STRIDE) -> tuple[int, int]:
+    """The size and the stride of a square, by default the paper's, for an input of this width.
+
+    Args:
+      input_size: in pixels.
+      size: the square's width, as a share of the input's.
+      stride: of its steps, likewise.
+
+    Returns:
+      Both in pixels, 1 or more.
+    """
+    return max(1, round(size * input_size)), max(1, round(stride * input_size))
 
 
 def positions(shape: tuple[int, int], size: int, stride: int) -> np.ndarray:

@@ -17,6 +17,13 @@ from zfnet_jax.analysis.occlusion import (
     points_at,
 )
 
+SIZE, STRIDE = 10 / 224, 7 / 224
+"""A square no wider than a thin part, and its steps, as shares of the input's width.
+
+All squares that hide the whole of a part cost about the same, wherever their centres are: the
+paper's square, five times as wide, may have its own as far beside the part.
+"""
+
 
 class Pointing(NamedTuple):
     """What a sweep says of where an object is.
@@ -46,9 +53,8 @@ class Pointing(NamedTuple):
 def point(found: Occlusion, label: int, mask: np.ndarray) -> Pointing:
     """Plays the pointing game with one picture.
 
-    The square is as wide as many parts are long, and all squares that hide a thin part cost alike,
-    wherever their centres are. The mean over the squares that cover a pixel has its peak on the
-    part itself, so that both are given.
+    Where the square is wider than a part, the mean over the squares that cover a pixel has its peak
+    nearer to the part than the centre of any one, so that both are given.
 
     Args:
       found: the sweep.
