@@ -252,6 +252,19 @@ def test_voc(main, net_file, tmp_path, capsys):
     assert precisions["cat"] in (0.5, 1)
     assert precisions["sofa"] is None
 
+    # Once more: nothing is computed again, and nothing changes.
+    before = (tmp_path / "out/voc.json").read_bytes()
+    shutil.rmtree(tmp_path / "out/features")
+    cli.run(main, [*given, "--c", "1"])
+    assert (tmp_path / "out/voc.json").read_bytes() == before
+    assert not (tmp_path / "out/features").exists()
+    # Other marks on the same pictures are another experiment.
+    marks = root / "ImageSets/Main/sofa_train.txt"
+    marks.write_text(marks.read_text().replace("-1", " 1", 1))
+    with pytest.raises(SystemExit):
+        cli.run(main, [*given, "--c", "1"])
+    assert "present " in capsys.readouterr().err
+
 
 def test_halves(pictures, tmp_path, capsys):
     main = runpy.run_path(str(TOOLS / "halves.py"))["main"]

@@ -17,7 +17,7 @@ from zfnet_jax.experiments.pool import Classes, Pool, open_pool, say_shared
 from zfnet_jax.experiments.record import Record
 from zfnet_jax.experiments.transfer import Plan
 from zfnet_jax.files import output_folder
-from zfnet_jax.net import Net
+from zfnet_jax.net import Net, digest
 from zfnet_jax.report import transfer as report
 
 COUNTS = (1, 2, 3, 4, 5, 6, 7, 10, 15, 30)
@@ -68,7 +68,7 @@ def main(
         inside each training part.
       seed: of the draws.
       batch_size: images at a time.
-      out: the folder to write to; by default transfer in the run's folder.
+      out: the folder to write to; by default transfer, or voc, in the run's folder.
     """
     for name, values in (("counts", counts), ("scratch-counts", scratch_counts)):
         cli.expect(name, " ".join(map(str, values)), min(values, default=0) >= 1, "1 or more")
@@ -81,7 +81,7 @@ def main(
     net = checkpoint.load(ckpt)
     hidden = list(features.blocks(net.architecture))
     wanted = features.reading(net.architecture, layer or hidden[-1])
-    out = out or run_folder.output_of(ckpt, "transfer")
+    out = out or run_folder.output_of(ckpt, "voc" if source.startswith("voc:") else "transfer")
     about = {"ckpt": str(ckpt), "step": net.step, "source": source, "reading": wanted.describe()}
     if source.startswith("voc:"):
         cli.expect("scratch-config", scratch_config, scratch_config is None, "none with voc:PATH")
@@ -177,15 +177,27 @@ def _voc(
     about: dict[str, Any],
 ) -> None:
     sets = open_voc(root, "train"), open_voc(root, "val")
-    pool = Pool.of(*sets)
-    with expect_all_there(pool):
-        every = features.compute(net, pool, [wanted], out / "features", batch_size=batch_size)
-    found = every[wanted.layer]
-    count = len(sets[0])
-    result = transfer.transfer_voc(found[:count], found[count:], *sets, seed=seed, c=c)
+    pool, count = Pool.of(*sets), len(sets[0])
+    identity = {
+        "net": features.identify(net),
+        "pictures": features.identify_pictures(pool),
+        "present": digest([each.present for each in sets]),
+        "layer": wanted.layer,
+        "seed": seed,
+        "c": c,
+    }
+    record = Record(out, "voc", identity)
+    if not record.parts:
+        with expect_all_there(pool):
+            every = features.compute(net, pool, [wanted], out / "features", batch_size=batch_size)
+        found = every[wanted.layer]
+        result = transfer.transfer_voc(found[:count], found[count:], *sets, seed=seed, c=c)
+        sizes = {"train": count, "val": len(sets[1])}
+        record.add({**sizes, **result, "hardware": hardware.describe()})
+    (result,) = record.parts
     precisions = result["average_precision"]
     text = report.voc_text(precisions)
-    description = {**about, "train": count, "val": len(sets[1]), "seed": seed, **result}
+    description = {**about, **record.identity, **result}
     with output_folder(out) as made:
         (made / "voc.md").write_text(text + "\n")
         title = f"PASCAL VOC 2012, train to val, features of {wanted.layer}"
