@@ -74,9 +74,10 @@ def test_a_stop_and_going_on(zfnet: Zfnet, config: Path):
     assert "\n".join(lines[-1 - len(table.splitlines()) : -1]) + "\n" == table
 
     data = json.loads((out / "ensemble.json").read_text())
-    assert (data["seeds"], data["steps"], data["together"]) == ([0, 1], [STEPS] * 2, False)
+    assert [(each["seed"], each["step"]) for each in data["trained"]] == [(0, STEPS), (1, STEPS)]
+    for each in data["trained"]:
+        assert (each["seconds"] > 0, each["together"], "jax" in each["hardware"]) == (1, 0, 1)
     assert data["val_images"] == VAL
-    assert "jax" in data["hardware"]
     nets = [checkpoint.load(run) for run in runs]
     val = open_splits(nets[0].config.data, 0).val
     rows = data["scores"]

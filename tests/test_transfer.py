@@ -5,7 +5,7 @@ import pytest
 
 from zfnet_jax.config import DataConfig, OptimizerConfig, TrainConfig
 from zfnet_jax.data.shapes import Shapes
-from zfnet_jax.experiments import transfer
+from zfnet_jax.experiments import hardware, transfer
 from zfnet_jax.experiments.classify import Scored
 from zfnet_jax.experiments.pool import Pool
 from zfnet_jax.experiments.record import Record
@@ -86,7 +86,7 @@ def test_the_record_of_another_experiment(tmp_path):
     with pytest.raises(ValueError, match=r"seed 1: .*parts.json was started with 0; expected the"):
         Record(tmp_path, "transfer", {"net": "x", "seed": 1})
     again = Record(tmp_path, "transfer", {"net": "x", "seed": 0, "recipe": {"epochs": 3}})
-    assert again.find(n=1) == {"n": 1}
+    assert again.find(n=1) == {"n": 1, "hardware": hardware.describe()}
     again.add({"n": 2})
     assert again.find(n=3) is None
     with pytest.raises(ValueError, match="recipe"):

@@ -9,7 +9,7 @@ from zfnet_jax import config as configs
 from zfnet_jax.data import open_splits
 from zfnet_jax.data.source import warn_of_skipped
 from zfnet_jax.evaluate import evaluate_nets
-from zfnet_jax.experiments import ensemble, hardware
+from zfnet_jax.experiments import ensemble
 from zfnet_jax.experiments.ablation import seconds_of
 from zfnet_jax.experiments.record import Record
 from zfnet_jax.files import output_folder
@@ -55,6 +55,11 @@ def main(
         raise SystemExit(128 + signal)
     nets = [checkpoint.load(folder) for folder in folders]
     of = [digest(net.params) for net in nets]
+    for net, sha, folder in zip(nets, of, folders, strict=True):
+        if record.find(net=sha) is None:
+            seconds = seconds_of(folder, base.train.batch_size)
+            found = {"seed": net.config.seed, "step": net.step, "seconds": seconds}
+            record.add({"net": sha, **found, "together": at_once})
     scores = {}
     for views in (1, 10):
         part = record.find(views=views, nets=of)
@@ -63,16 +68,11 @@ def main(
             part = {"views": views, "nets": of, "scores": found}
             record.add(part)
         scores[views] = part["scores"]
-    seconds = [seconds_of(folder, base.train.batch_size) for folder in folders]
     names = [folder.name for folder in folders]
     text = report.table(names, scores)
     description = {
         "config": str(config),
-        "seeds": [run.seed for run in runs],
-        "steps": [net.step for net in nets],
-        "together": at_once,
-        "training_seconds": seconds,
-        "hardware": hardware.describe(),
+        "trained": [record.find(net=sha) for sha in of],
         "val_images": len(splits.val),
         "scores": [
             {"views": views, "net": name, **row}

@@ -1,6 +1,7 @@
 """Measure what each layer of a net is worth on other pictures, as in Table 7."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import tyro
 
 from zfnet_jax import checkpoint, cli, controls, run_folder
 from zfnet_jax.data.source import expect_all_there
-from zfnet_jax.experiments import features, hardware
+from zfnet_jax.experiments import features
 from zfnet_jax.experiments.folds import MOST_TEST, ShortClasses, as_text
 from zfnet_jax.experiments.pool import Classes, open_pool, say_shared
 from zfnet_jax.experiments.record import Record
@@ -79,10 +80,8 @@ def main(
         cli.expect("classifiers", name, name in experiment.FITS, "svm or softmax")
     net = checkpoint.load(ckpt)
     numbers = features.numbers(net.architecture)
-    readings = [
-        features.reading(net.architecture, layer, values)
-        for layer in dict.fromkeys(layers or numbers)
-    ]
+    read = partial(features.reading, net.architecture, most_values=values)
+    readings = [read(layer) for layer in dict.fromkeys(layers or numbers)]
     pool = open_pool(source, net, classes)
     plan = Plan((count,), folds, seed, test, short_classes)
     left_out = plan.short(pool)[count]
@@ -108,6 +107,8 @@ def main(
             found = features.compute(each, pool, readings, cache, batch_size=batch_size)
             experiment.layer_features(found, pool.labels, drawn, classifiers, record, name, c)
     rows = experiment.rows(record.parts)
+    # Of layers that earlier calls were given, too.
+    readings = [read(layer) for layer in dict.fromkeys(row.layer for row in rows)]
     text = report.layers_text(rows, numbers)
     description = {
         "ckpt": str(ckpt),
@@ -115,7 +116,6 @@ def main(
         "source": source,
         **record.identity,
         "folds": sorted({part["fold"] for part in record.parts}),
-        "hardware": hardware.describe(),
         "classes": [pool.class_names[label] for label in drawn[0].classes],
         "shared_classes": shared,
         "left_out": [each._asdict() for each in left_out],

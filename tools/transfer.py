@@ -10,7 +10,7 @@ import tyro
 from zfnet_jax import checkpoint, cli, config, run_folder
 from zfnet_jax.data.source import expect_all_there
 from zfnet_jax.data.voc import open_voc
-from zfnet_jax.experiments import features, hardware, transfer
+from zfnet_jax.experiments import features, transfer
 from zfnet_jax.experiments.features import Reading
 from zfnet_jax.experiments.folds import MOST_TEST, Short, ShortClasses, as_text
 from zfnet_jax.experiments.pool import Classes, Pool, open_pool, say_shared
@@ -118,7 +118,7 @@ def main(
             if signal:
                 print(f"stopped and saved; the same command goes on from {out}")
                 raise SystemExit(128 + signal)
-    about |= record.identity | {"hardware": hardware.describe()}
+    about |= record.identity
     _write(out, about, record, {n: short for n, short in left_out.items() if short})
 
 
@@ -192,8 +192,7 @@ def _voc(
             every = features.compute(net, pool, [wanted], out / "features", batch_size=batch_size)
         found = every[wanted.layer]
         result = transfer.transfer_voc(found[:count], found[count:], *sets, seed=seed, c=c)
-        sizes = {"train": count, "val": len(sets[1])}
-        record.add({**sizes, **result, "hardware": hardware.describe()})
+        record.add({"train": count, "val": len(sets[1]), **result})
     (result,) = record.parts
     precisions = result["average_precision"]
     text = report.voc_text(precisions)

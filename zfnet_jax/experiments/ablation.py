@@ -15,7 +15,6 @@ from zfnet_jax.architecture import ZFNET, Architecture, Conv, Dense
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.data import open_splits
 from zfnet_jax.evaluate import evaluate_nets
-from zfnet_jax.experiments import hardware
 from zfnet_jax.experiments.record import Record
 from zfnet_jax.run_folder import identify
 from zfnet_jax.train import fit
@@ -224,7 +223,6 @@ def train(
             "parameters": mine.architecture.parameter_count(len(net.class_names)),
             **errors._asdict(),
             "seconds": seconds_of(run, mine.train.batch_size),
-            "hardware": hardware.describe(),
         }
     )
     return None

@@ -1,4 +1,7 @@
-"""The finished parts of an experiment, kept in a file after each, so that a stop costs one part."""
+"""The finished parts of an experiment, kept in a file after each, so that a stop costs one part.
+
+One experiment may be made on several machines, so that each part says on which it was.
+"""
 
 import json
 from collections.abc import Mapping
@@ -7,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from zfnet_jax.experiments import hardware
 from zfnet_jax.files import read_json, write_text
 
 FILE = "parts.json"
@@ -17,7 +21,7 @@ class Record:
 
     Attributes:
       identity: what all parts have in common, as JSON data.
-      parts: a JSON object for each finished part, its key and what was found, in order.
+      parts: a JSON object for each finished part, its key, what was found and `hardware`, in order.
     """
 
     def __init__(self, out: Path, experiment: str, identity: Mapping[str, Any]) -> None:
@@ -61,7 +65,7 @@ class Record:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self._path.with_suffix(".lock")):
             self._take_up()
-            self.parts.append(dict(part))
+            self.parts.append({**part, "hardware": hardware.describe()})
             kept = {"of": self.identity, "parts": self.parts}
             write_text(self._path, json.dumps(kept, indent=1) + "\n")
 
