@@ -12,7 +12,8 @@ from PIL import Image
 from zfnet_jax import checkpoint
 from zfnet_jax import config as configs
 from zfnet_jax.config import DataConfig, TrainConfig
-from zfnet_jax.data import open_splits
+from zfnet_jax.course import set_up
+from zfnet_jax.data import open_splits, pipeline
 from zfnet_jax.experiments import ensemble
 from zfnet_jax.experiments.ensemble import bytes_together, fit_together, goes_together, members
 from zfnet_jax.report import ensemble as report
@@ -127,18 +128,37 @@ def test_members_differ_in_their_seed():
     assert {dataclasses.replace(each, seed=5) for each in found} == {config}
 
 
-def test_a_split_by_the_seed_is_refused(zfnet: Zfnet, picture_folder: Path, tmp_path: Path):
+def with_lists(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The configuration with the split of seed 0 as lists in a folder."""
+    splits, lists = open_splits(config.data, 0), {}
+    for name, source in (("train_list", splits.train), ("val_list", splits.val)):
+        path = folder / name
+        path.write_text("".join(f"{each}\n" for each in source.names))  # pyright: ignore
+        lists[name] = str(path)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **lists))
+
+
+def test_a_split_by_the_seed_is_refused(zfnet: Zfnet, tmp_path: Path):
     config = configs.load(zfnet.config)
     with pytest.raises(ValueError, match=r"data folder:.*: the seed splits it, .*data\.train_list"):
         members(config, 2)
-    splits = open_splits(config.data, 0)
-    lists = {}
-    for name, source in (("train_list", splits.train), ("val_list", splits.val)):
-        path = tmp_path / name
-        path.write_text("".join(f"{each}\n" for each in source.names))
-        lists[name] = str(path)
-    fixed = dataclasses.replace(config, data=dataclasses.replace(config.data, **lists))
-    assert len(members(fixed, 2)) == 2
+    assert len(members(with_lists(config, tmp_path), 2)) == 2
+
+
+def test_nets_on_the_same_pictures_decode_them_once(zfnet: Zfnet, tmp_path: Path, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(
+        pipeline, "decode", lambda *given, to=pipeline.decode: decoded.append(1) or to(*given)
+    )
+    runs = members(with_lists(configs.load(zfnet.config), tmp_path), 2)
+    first, _ = set_up(runs[0], tmp_path / "a")
+    second, _ = set_up(runs[1], tmp_path / "b", [first])
+    assert (second.train, second.val) == (first.train, first.val)
+    assert len(decoded) == len(first.train)  # for the mean
+    other = dataclasses.replace(configs.load(zfnet.config), seed=1)
+    third, _ = set_up(other, tmp_path / "c", [first])
+    assert third.train is not first.train
+    assert third.val is not first.val
 
 
 # The table

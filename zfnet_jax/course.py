@@ -4,7 +4,7 @@
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from zfnet_jax.config import TrainConfig
 from zfnet_jax.data import open_splits
 from zfnet_jax.data.pipeline import Batch, Frames, all_batches, steps_per_epoch, train_batches
 from zfnet_jax.data.preprocessing import PixelSums, Preprocessing, frame_size, pixel_sums
+from zfnet_jax.data.source import Source, pictures_of
 from zfnet_jax.evaluate import evaluate, predictor
 from zfnet_jax.files import output_folder
 from zfnet_jax.metrics import Meter, MetricsLog
@@ -83,14 +84,21 @@ class Setting(NamedTuple):
     last_step: int
 
 
-def set_up(config: TrainConfig, run: Path) -> tuple[Setting, TrainState]:
-    """Opens the data, and makes the state a run starts or goes on with."""
+def set_up(
+    config: TrainConfig, run: Path, others: Sequence[Setting] = ()
+) -> tuple[Setting, TrainState]:
+    """Opens the data, and makes the state a run starts or goes on with.
+
+    Args:
+      config: the run.
+      run: its folder.
+      others: of runs that differ from it in their seed alone, whose frames it shares where they
+        are of the same pictures.
+    """
     splits = open_splits(config.data, config.seed)
     mesh, rows = parallel.make_mesh(), parallel.rows_of_this_process(config.train.batch_size)
-    train, val = (
-        Frames.of(source, frame_size(config.architecture.input_size), config.data.cache_gib)
-        for source in (splits.train, splits.val)
-    )
+    train = _frames(splits.train, config, [each.train for each in others])
+    val = _frames(splits.val, config, [each.val for each in others])
     epoch_steps = steps_per_epoch(len(train), config.train.batch_size)
     total_steps = config.train.epochs * epoch_steps
     # Only now, so that a configuration that cannot be run leaves no folder that insists on it.
@@ -120,6 +128,16 @@ def set_up(config: TrainConfig, run: Path) -> tuple[Setting, TrainState]:
     return setting, parallel.replicate(mesh, state)
 
 
+def _frames(source: Source, config: TrainConfig, others: Sequence[Frames]) -> Frames:
+    """The frames of a source, those of another run if it has the same pictures."""
+    pictures = pictures_of(source)
+    if pictures is not None:
+        for frames in others:
+            if pictures_of(frames.source) == pictures:
+                return frames
+    return Frames.of(source, frame_size(config.architecture.input_size), config.data.cache_gib)
+
+
 class Course:
     """A run between two steps; a context manager, one at a time per folder.
 
@@ -130,19 +148,20 @@ class Course:
       step: how many updates there have been.
     """
 
-    def __init__(self, config: TrainConfig, run: Path) -> None:
+    def __init__(self, config: TrainConfig, run: Path, others: Sequence[Setting] = ()) -> None:
         """Sets a run up, from the start or from where it stopped.
 
         Args:
           config: the run.
           run: its folder, which may hold an earlier part of the same run.
+          others: as for `set_up`.
 
         Raises:
           ValueError: the data cannot be used, the folder is another run's, or every checkpoint is
             damaged.
         """
         self.config, self._run = config, run
-        self.setting, self.state = set_up(config, run)
+        self.setting, self.state = set_up(config, run, others)
         self.step = int(self.state.step)
         self._predict = predictor(self.setting.model, self.setting.preprocessing, self.setting.mesh)
 

@@ -77,10 +77,10 @@ def fit_together(configs: Sequence[TrainConfig], runs: Sequence[Path]) -> int | 
       ValueError: as `train.fit`.
     """
     with parallel.StopRequest() as stop, ExitStack() as stack:
-        courses = [
-            stack.enter_context(Course(config, run))
-            for config, run in zip(configs, runs, strict=True)
-        ]
+        courses: list[Course] = []
+        for config, run in zip(configs, runs, strict=True):
+            others = [course.setting for course in courses]
+            courses.append(stack.enter_context(Course(config, run, others)))
         while (under_way := _under_way(courses)) and not stop.noted():
             steps = sorted({course.step for course in under_way})
             behind = [course for course in under_way if course.step == steps[0]]
