@@ -226,13 +226,27 @@ def test_seeds_without_all_models_do_not_count():
     [
         ((0.01,), "holds (one seed)"),
         ((-0.01,), "does not hold (one seed)"),
-        ((0.01, 0.03), "holds"),  # 0.02 against 0.014
-        ((-0.01, 0.03), "within spread"),  # 0.01 against 0.028
-        ((-0.01, -0.03), "does not hold"),
+        # Of two the t distribution's quantile is 12.71: 0.02 against 0.127, then against 0.0127.
+        ((0.01, 0.03), "undecided (2 seeds)"),
+        ((0.019, 0.021), "holds"),
+        ((-0.019, -0.021), "does not hold"),
+        # Of three it is 4.303: 0.02 against 4.303 * 0.01 / sqrt(3) = 0.0248, then 0.0124.
+        ((0.01, 0.02, 0.03), "undecided (3 seeds)"),
+        ((0.015, 0.02, 0.025), "holds"),
     ],
 )
 def test_verdicts(margins, verdict):
-    assert Judgement("", margins, 0.0).verdict == verdict
+    assert Judgement("", margins, (), 0.0).verdict == verdict
+    assert Judgement("", margins, (0.1,) * len(margins), 0.0).verdict == verdict
+
+
+def test_there_is_nothing_to_conclude_where_removing_layers_helps():
+    """Its cost is then less than nothing, so that half of it is more."""
+    errors = {name: Errors(0, 0.5, 0) for name in PAPER}
+    errors["alexnet-without-6-7"] = errors["alexnet-without-3-4-6-7"] = Errors(0, 0.3, 0)
+    verdicts = [each.verdict for each in judge({0: errors, 1: errors})]
+    assert verdicts[1:6] == ["no subject: removing them costs nothing"] * 5
+    assert "no subject" not in " ".join(verdicts[:1] + verdicts[6:])
 
 
 # The table

@@ -84,6 +84,7 @@ def describe(parts: Parts) -> dict[str, Any]:
             {
                 "text": each.text,
                 "margins": list(each.margins),
+                "premises": list(each.premises),
                 "mean": spread(each.margins)[0] if each.margins else None,
                 "spread": spread(each.margins)[1] if each.margins else None,
                 "paper": each.paper,
