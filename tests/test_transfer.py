@@ -82,30 +82,56 @@ def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):
 
 def test_the_record_of_another_experiment(tmp_path):
     record = Record(tmp_path, "transfer", {"net": "x", "seed": 0})
-    record.add({"n": 1})
-    with pytest.raises(ValueError, match=r"seed 1: .*parts.json was started with 0; expected the"):
+    record.add({"n": 1}, {})
+    with pytest.raises(ValueError, match=r"^seed 1: .*parts.json was started with 0; expected the"):
         Record(tmp_path, "transfer", {"net": "x", "seed": 1})
-    again = Record(tmp_path, "transfer", {"net": "x", "seed": 0, "recipe": {"epochs": 3}})
+    with pytest.raises(ValueError, match=r'^experiment "ablation": .* started with "transfer"'):
+        Record(tmp_path, "ablation", {"net": "x", "seed": 0})
+    # A value that a record lacks is another one.
+    with pytest.raises(ValueError, match=r"^test 50: .* was started with null"):
+        Record(tmp_path, "transfer", {"net": "x", "seed": 0, "test": 50})
+
+
+def test_what_comes_with_later_parts(tmp_path):
+    identity, later = {"net": "x"}, ["recipe"]
+    Record(tmp_path, "transfer", identity, later=later).add({"n": 1}, {})
+    recipe = {"epochs": 3, "layers": [{"width": 8}, {"width": 9}]}
+    again = Record(tmp_path, "transfer", {**identity, "recipe": recipe}, later=later)
     assert again.find(n=1) == {"n": 1, "hardware": hardware.describe()}
-    again.add({"n": 2})
+    again.add({"n": 2}, {})
     assert again.find(n=3) is None
-    with pytest.raises(ValueError, match="recipe"):
-        Record(tmp_path, "transfer", {"net": "x", "seed": 0, "recipe": {"epochs": 4}})
-    assert len(Record(tmp_path, "transfer", {"net": "x"}).parts) == 2
-
-
-def test_the_record_of_another_kind_of_experiment(tmp_path):
-    Record(tmp_path, "transfer", {"net": "x"}).add({"n": 1})
-    message = r'experiment "ablation": .*parts.json was started with "transfer"'
+    assert len(Record(tmp_path, "transfer", identity, later=later).parts) == 2
+    # What differs is named, however deep it lies.
+    other = {"epochs": 3, "layers": [{"width": 8}, {"width": 7}]}
+    message = r"^recipe\.layers\[1\]\.width 7: .* was started with 9;"
     with pytest.raises(ValueError, match=message):
-        Record(tmp_path, "ablation", {"net": "x"})
+        Record(tmp_path, "transfer", {**identity, "recipe": other}, later=later)
+
+
+def test_parts_of_another_net_are_put_aside(tmp_path, capsys):
+    given = tmp_path, "transfer"
+    Record(*given, {"net": "x", "seed": 0}).add({"n": 1}, {})
+    before = (tmp_path / "parts.json").read_bytes()
+    with pytest.raises(ValueError, match=r"^seed 1: "):
+        Record(*given, {"net": "y", "seed": 1}, renewing=["net"])
+    assert (tmp_path / "parts.json").read_bytes() == before
+    anew = Record(*given, {"net": "y", "seed": 0}, renewing=["net"])
+    said = capsys.readouterr().out
+    (aside,) = tmp_path.glob("parts.*.json")
+    assert said.endswith(f"parts of another net, now in {aside.name}; beginning anew\n")
+    assert aside.read_bytes() == before
+    assert anew.parts == []
+    anew.add({"n": 1}, {"accuracy": 0.5})
+    assert Record(*given, {"net": "y", "seed": 0}).find(n=1) == anew.parts[0]
 
 
 def test_two_processes_keep_both_their_parts(tmp_path):
     one, other = (Record(tmp_path, "transfer", {"net": "x"}) for _ in range(2))
-    one.add({"n": 1})
-    other.add({"n": 2})
-    one.add({"n": 3})
+    one.add({"n": 1}, {})
+    other.add({"n": 2}, {"found": 0})
+    # The same part by both counts once.
+    assert one.add({"n": 2}, {"found": 1})["found"] == 0
+    one.add({"n": 3}, {})
     assert [part["n"] for part in one.parts] == [1, 2, 3]
     assert Record(tmp_path, "transfer", {"net": "x"}).parts == one.parts
 

@@ -55,24 +55,23 @@ def main(
         raise SystemExit(128 + signal)
     nets = [checkpoint.load(folder) for folder in folders]
     of = [digest(net.params) for net in nets]
+    trained = []
     for net, sha, folder in zip(nets, of, folders, strict=True):
-        if record.find(net=sha) is None:
-            seconds = seconds_of(folder, base.train.batch_size)
-            found = {"seed": net.config.seed, "step": net.step, "seconds": seconds}
-            record.add({"net": sha, **found, "together": at_once})
+        seconds = seconds_of(folder, base.train.batch_size)
+        found = {"seed": net.config.seed, "step": net.step, "seconds": seconds}
+        trained.append(record.add({"net": sha}, {**found, "together": at_once}))
     scores = {}
     for views in (1, 10):
-        part = record.find(views=views, nets=of)
-        if part is None:
-            found = evaluate_nets(nets, splits.val, views=views)
-            part = {"views": views, "nets": of, "scores": found}
-            record.add(part)
+        key = {"views": views, "nets": of}
+        part = record.find(**key) or record.add(
+            key, {"scores": evaluate_nets(nets, splits.val, views=views)}
+        )
         scores[views] = part["scores"]
     names = [folder.name for folder in folders]
     text = report.table(names, scores)
     description = {
         "config": str(config),
-        "trained": [record.find(net=sha) for sha in of],
+        "trained": trained,
         "val_images": len(splits.val),
         "scores": [
             {"views": views, "net": name, **row}

@@ -97,7 +97,7 @@ def main(
         "seed": seed,
         "c": c,
     }
-    record = Record(out, "layer_features", identity)
+    record = Record(out, "layer_features", identity, renewing=["net"])
     nets = {"trained": net}
     if control:
         nets["random weights"] = controls.net_of("random-weights", net, seed)

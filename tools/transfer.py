@@ -108,7 +108,7 @@ def main(
     about |= {"images": len(pool), "classes": list(pool.class_names), "test": test, "seed": seed}
     about |= {"c": c, "shared_classes": say_shared(pool, net)}
     identity = _identity(net, pool, wanted, test, seed, c, scratch)
-    record = Record(out, "transfer", identity)
+    record = Record(out, "transfer", identity, later=["scratch_recipe"], renewing=["net"])
     with expect_all_there(pool):
         found = features.compute(net, pool, [wanted], out / "features", batch_size=batch_size)
         transfer.transfer(found[wanted.layer], pool, plan, record, c)
@@ -186,14 +186,15 @@ def _voc(
         "seed": seed,
         "c": c,
     }
-    record = Record(out, "voc", identity)
-    if not record.parts:
+    record = Record(out, "voc", identity, renewing=["net"])
+    key = {"train": count, "val": len(sets[1])}
+    result = record.find(**key)
+    if result is None:
         with expect_all_there(pool):
             every = features.compute(net, pool, [wanted], out / "features", batch_size=batch_size)
         found = every[wanted.layer]
-        result = transfer.transfer_voc(found[:count], found[count:], *sets, seed=seed, c=c)
-        record.add({"train": count, "val": len(sets[1]), **result})
-    (result,) = record.parts
+        fitted = transfer.transfer_voc(found[:count], found[count:], *sets, seed=seed, c=c)
+        result = record.add(key, fitted)
     precisions = result["average_precision"]
     text = report.voc_text(precisions)
     description = {**about, **record.identity, **result}

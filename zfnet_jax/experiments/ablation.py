@@ -198,7 +198,8 @@ def train(
     )
     splits = open_splits(mine.data, seed)
     data = identify(splits)["sha256"]
-    if record.find(model=ablation.name, seed=seed, data=data):
+    key = {"model": ablation.name, "seed": seed, "data": data}
+    if record.find(**key):
         return None
     run = out / f"{ablation.name}-seed{seed}"
     try:
@@ -211,10 +212,8 @@ def train(
     on_train, on_val = (evaluate_nets([net], source)[0] for source in (splits.train, splits.val))
     errors = Errors(1 - on_train["top1"], 1 - on_val["top1"], 1 - on_val["top5"])
     record.add(
+        key,
         {
-            "model": ablation.name,
-            "seed": seed,
-            "data": data,
             "run": run.name,
             "step": net.step,
             "classes": len(net.class_names),
@@ -223,7 +222,7 @@ def train(
             "parameters": mine.architecture.parameter_count(len(net.class_names)),
             **errors._asdict(),
             "seconds": seconds_of(run, mine.train.batch_size),
-        }
+        },
     )
     return None
 

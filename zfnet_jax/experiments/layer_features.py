@@ -78,7 +78,7 @@ def layer_features(
             continue
         parts = split(features[layer], labels, folds[fold])
         for each in missing:
-            record.add({**keys[each], **score(FITS[each], parts, c)._asdict()})
+            record.add(keys[each], score(FITS[each], parts, c)._asdict())
 
 
 class Row(NamedTuple):

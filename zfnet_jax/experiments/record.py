@@ -3,8 +3,10 @@
 One experiment may be made on several machines, so that each part says on which it was.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +26,58 @@ class Record:
       parts: a JSON object for each finished part, its key, what was found and `hardware`, in order.
     """
 
-    def __init__(self, out: Path, experiment: str, identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        out: Path,
+        experiment: str,
+        identity: Mapping[str, Any],
+        *,
+        later: Collection[str] = (),
+        renewing: Collection[str] = (),
+    ) -> None:
         """Opens the record in a folder, or prepares a new one, which the first part writes.
 
         Args:
           out: the folder.
           experiment: which one.
-          identity: what all parts must have in common, as JSON data; parts made before a key was
-            there do not depend on it.
+          identity: what all parts must have in common, as JSON data.
+          later: keys of it that may come with later parts, since earlier ones do not depend on
+            them.
+          renewing: keys of it of which another value voids all parts; they are put aside, which is
+            said.
 
         Raises:
           ValueError: the folder holds parts of another experiment; names what differs.
         """
-        self._path = out / FILE
+        self._path, self._later = out / FILE, later
         self.identity = json.loads(json.dumps({"experiment": experiment, **identity}))
         self.parts: list[dict[str, Any]] = []
-        self._take_up()
+        self._take_up(renewing)
 
-    def _take_up(self) -> None:
+    def _take_up(self, renewing: Collection[str] = ()) -> None:
         """Reads what is in the folder."""
         if not self._path.exists():
             return
         kept = read_json(self._path)
-        for key, now in self.identity.items():
-            then = kept["of"].get(key, now)
-            if then != now:
+        differences = {}
+        for key in {**kept["of"], **self.identity}:
+            if key in self._later and not (key in kept["of"] and key in self.identity):
+                continue
+            found = _difference(kept["of"].get(key), self.identity.get(key), key)
+            if found is not None:
+                differences[key] = found
+        for key, (name, then, now) in differences.items():
+            if key not in renewing:
                 raise ValueError(
-                    f"{key} {_shown(now)}: {self._path} was started with {_shown(then)}; "
+                    f"{name} {json.dumps(now)}: {self._path} was started with {json.dumps(then)}; "
                     "expected the same, or another --out"
                 )
+        if differences:
+            aside = self._path.with_suffix(f".{_digest(kept['of'])}.json")
+            os.replace(self._path, aside)
+            voiding = " and ".join(differences)
+            print(f"{self._path}: parts of another {voiding}, now in {aside.name}; beginning anew")
+            return
         self.identity = {**kept["of"], **self.identity}
         self.parts = kept["parts"]
 
@@ -60,16 +85,40 @@ class Record:
         """The finished part with this key, if there is one."""
         return next((part for part in self.parts if key.items() <= part.items()), None)
 
-    def add(self, part: Mapping[str, Any]) -> None:
-        """Keeps a part, its key among its items, and takes up those of other processes."""
+    def add(self, key: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+        """Keeps a part, and takes up those of other processes.
+
+        Args:
+          key: what `find` knows it by.
+          found: the rest of it.
+
+        Returns:
+          The part that is kept: another process's, if that had this key first.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self._path.with_suffix(".lock")):
             self._take_up()
-            self.parts.append({**part, "hardware": hardware.describe()})
+            first = self.find(**key)
+            if first is not None:
+                return first
+            part = {**key, **found, "hardware": hardware.describe()}
+            self.parts.append(part)
             kept = {"of": self.identity, "parts": self.parts}
             write_text(self._path, json.dumps(kept, indent=1) + "\n")
+            return part
 
 
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
+def _difference(then: Any, now: Any, name: str) -> tuple[str, Any, Any] | None:
+    """The first value in which JSON data differs, by its name; a missing one counts as null."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        pairs = [(f"{name}.{key}", then.get(key), now.get(key)) for key in {**then, **now}]
+    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        pairs = [(f"{name}[{at}]", *pair) for at, pair in enumerate(zip(then, now, strict=True))]
+    else:
+        return None if then == now else (name, then, now)
+    found = (_difference(old, new, inner) for inner, old, new in pairs)
+    return next(filter(None, found), None)
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:8]

@@ -89,8 +89,7 @@ def transfer(features: Any, pool: Pool, plan: Plan, record: Record, c: float | N
         key = {"model": PRE_TRAINED, "n": n, "fold": fold}
         if record.find(**key) is None:
             parts = split(features, pool.labels, plan.draw(pool, n, fold))
-            scored = score(fit_softmax, parts, c)
-            record.add({**key, **scored._asdict()})
+            record.add(key, score(fit_softmax, parts, c)._asdict())
 
 
 def from_scratch(
@@ -125,7 +124,7 @@ def from_scratch(
             tested = pool.take(drawn.test).only(drawn.classes)
             (scores,) = evaluate_nets([checkpoint.load(run)], tested)
             found = {"accuracy": scores["per_class"], "classes": len(drawn.classes)}
-            record.add({**key, **found, "test": len(tested)})
+            record.add(key, {**found, "test": len(tested)})
     return None
 
 
