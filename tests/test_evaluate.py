@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -165,19 +166,30 @@ def test_the_command_names_the_files_of_nets_that_differ(capsys, tmp_path: Path)
 def test_nets_that_hold_out_other_pictures_are_refused(capsys, picture_folder, tmp_path: Path):
     """Of one folder, split by each net's seed: what one has learned from, another is scored on."""
     classes = tuple(sorted(folder.name for folder in picture_folder.iterdir()))
-    paths = [tmp_path / f"{seed}.safetensors" for seed in range(3)]
-    for path, seed in zip(paths, (0, 0, 1), strict=True):
-        net, data = make_net(seed), DataConfig(source=f"folder:{picture_folder}")
+    paths = [tmp_path / f"{number}.safetensors" for number in range(3)]
+    another_way = picture_folder / ".." / picture_folder.name
+    for path, seed, folder in zip(
+        paths, (0, 0, 1), (picture_folder, another_way, another_way), strict=True
+    ):
+        net, data = make_net(seed), DataConfig(source=f"folder:{folder}")
         config = dataclasses.replace(net.config, data=data, seed=seed)
         params = random_params(TINY, len(classes), seed)
         params["conv1"]["kernel"] /= 60
         net = dataclasses.replace(net, config=config, params=params, class_names=classes)
         weights.write(net, path)
     said = failure(capsys, "--ckpt", *paths)
-    assert f"nets {paths[0]} and {paths[2]}: expected the same validation pictures of" in said
+    assert f"net {paths[2]}: has held out other validation pictures of folder:" in said
+    # Nor are they given away by the name of the data set.
+    own = "--source", f"folder:{picture_folder}"
+    assert f"net {paths[2]}: has held" in failure(capsys, "--ckpt", *paths, *own)
     cli.run(evaluate.main, ["--ckpt", *map(str, paths[:2])])
-    cli.run(evaluate.main, ["--ckpt", *map(str, paths), "--source", f"folder:{picture_folder}"])
-    assert capsys.readouterr().out.count("mean of all") == 2
+    without = capsys.readouterr().out
+    assert "mean of all" in without
+    cli.run(evaluate.main, ["--ckpt", *map(str, paths[:2]), *own])
+    assert capsys.readouterr().out == without
+    other = shutil.copytree(picture_folder, tmp_path / "other")
+    cli.run(evaluate.main, ["--ckpt", *map(str, paths), "--source", f"folder:{other}"])
+    assert "mean of all" in capsys.readouterr().out
 
 
 def test_data_of_other_classes_is_refused():

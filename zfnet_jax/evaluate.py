@@ -15,10 +15,11 @@ from jax.sharding import Mesh
 
 from zfnet_jax import checkpoint, cli, parallel
 from zfnet_jax.architecture import CHANNELS
+from zfnet_jax.config import DataConfig
 from zfnet_jax.data import Source, open_splits
 from zfnet_jax.data.pipeline import Frames, all_batches
 from zfnet_jax.data.preprocessing import VIEWS, Preprocessing, centre_view, ten_views
-from zfnet_jax.data.source import pictures_of, warn_of_skipped
+from zfnet_jax.data.source import pictures_of, same_data_set, warn_of_skipped
 from zfnet_jax.files import write_text
 from zfnet_jax.metrics import Scores, score
 from zfnet_jax.model import ZFNet, forward
@@ -125,20 +126,28 @@ def expect_ensemble(names: Sequence[object], nets: Sequence[Net]) -> None:
             raise ValueError(f"{said} input size, they read {sizes[0]} and {sizes[1]} pixels")
 
 
-def expect_held_out(names: Sequence[object], nets: Sequence[Net], val: Source) -> None:
-    """Raises ValueError where a net holds other pictures out than the first, which has `val`."""
-    first = nets[0].config
-    for name, config in zip(names[1:], (net.config for net in nets[1:]), strict=True):
-        if config.data.source != first.data.source or (config.data, config.seed) == (
-            first.data,
-            first.seed,
+def expect_held_out(
+    names: Sequence[object], nets: Sequence[Net], data: DataConfig, seed: int, val: Source
+) -> None:
+    """Raises ValueError where a net has held other pictures of a data set out than `val`.
+
+    Args:
+      names: of the nets.
+      nets: the nets.
+      data: what `val` is the validation part of.
+      seed: of that split.
+      val: the pictures that the nets are to be scored on.
+    """
+    for name, config in zip(names, (net.config for net in nets), strict=True):
+        if (config.data, config.seed) == (data, seed) or not same_data_set(
+            config.data.source, data.source
         ):
             continue
         if pictures_of(open_splits(config.data, config.seed).val) != pictures_of(val):
             raise ValueError(
-                f"nets {names[0]} and {name}: expected the same validation pictures of "
-                f"{first.data.source}, each would be scored on some that the other has learned "
-                "from; --source names others"
+                f"net {name}: has held out other validation pictures of {data.source} than those "
+                "it would be scored on, and learned from some of these; expected the same, or "
+                "--source with another data set"
             )
 
 
@@ -206,11 +215,11 @@ def main(
     expect_ensemble(ckpt, nets)
     config = nets[0].config
     data = config.data
-    if source is not None:  # the lists are of the net's own data set
+    if source is not None and not same_data_set(source, data.source):
+        # The lists are of the net's own data set.
         data = replace(data, source=source, train_list=None, val_list=None, exclude=None)
     splits = open_splits(data, config.seed)
-    if source is None:
-        expect_held_out(ckpt, nets, splits.val)
+    expect_held_out(ckpt, nets, data, config.seed, splits.val)
     warn_of_skipped(splits.skipped)
     results = evaluate_nets(nets, splits.val, views=views, batch_size=batch_size)
     names = [str(path) for path in ckpt] + ["mean of all"] * (len(results) > len(ckpt))

@@ -4,6 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -86,6 +87,14 @@ def pictures_of(source: Source) -> list[Any] | None:
     """Which pictures of its data set a source has; None for drawn ones, which no split shares."""
     which = getattr(source, "names", getattr(source, "indices", None))
     return None if which is None else list(which)
+
+
+def same_data_set(one: str, other: str) -> bool:
+    """Whether two values of `DataConfig.source` name one data set, folders by any path."""
+    (kind, _, place), (its, _, elsewhere) = one.partition(":"), other.partition(":")
+    if kind == its == "folder":
+        return Path(place).expanduser().resolve() == Path(elsewhere).expanduser().resolve()
+    return one == other
 
 
 @dataclass(frozen=True)
