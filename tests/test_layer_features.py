@@ -58,7 +58,7 @@ def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):
     assert [part["accuracy"] for part in record.parts] == [0.1, 0.2, 0.3]
     layer_features.layer_features(*given, record, "trained")
     assert len(calls) == 4 + 5
-    table = rows(Record(tmp_path, "layer_features", identity).parts)
+    table = rows(Record(tmp_path, "layer_features", identity).parts, ["conv1", "fc2"])
     assert [(row.layer, row.classifier) for row in table] == [
         ("conv1", "svm"),
         ("conv1", "softmax"),
@@ -68,3 +68,6 @@ def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):
     assert table[0].mean == pytest.approx(0.2)  # 0.1 and 0.3
     assert table[0].std == pytest.approx(0.1 * 2**0.5)
     assert {row.folds for row in table} == {2}
+    # In the order of the layers, in whichever the parts were done.
+    other = [row.layer for row in rows(record.parts, ["fc2", "conv1"])]
+    assert other == ["fc2", "fc2", "conv1", "conv1"]

@@ -124,6 +124,17 @@ def test_transfer(main, net_file, pictures, tmp_path, capsys):
     assert found["classes"] == ["blue", "green", "red"]
     assert {each["c"] for each in found["parts"]} == {1}
 
+    # Without some pictures: fewer to train and test on, and another experiment.
+    without = "--exclude", str(tmp_path / "exclude.txt")
+    Path(without[1]).write_text("red/00.png\nred/01.png\n")
+    with pytest.raises(SystemExit):
+        cli.run(main, [*other, "--classes", "unseen", "--c", "1", *without])
+    assert "error: pictures " in capsys.readouterr().err
+    fewer = options(net_file, pictures, tmp_path / "fewer")
+    cli.run(main, [*fewer, "--classes", "unseen", "--c", "1", *without])
+    found = json.loads((tmp_path / "fewer/transfer.json").read_text())
+    assert (found["images"], found["exclude"]) == (3 * PICTURES - 2, without[1])
+
 
 def test_short_classes(main, net_file, pictures, tmp_path, capsys):
     some = shutil.copytree(pictures, tmp_path / "some")
@@ -150,6 +161,10 @@ def test_short_classes(main, net_file, pictures, tmp_path, capsys):
         (("--counts", "0"), "--counts 0: expected 1 or more"),
         (("--folds", "0"), "--folds 0: expected 1 or more"),
         (("--c", "0"), "--c 0.0: expected a number above 0"),
+        (("--seed", "-1"), "--seed -1: expected 0 or more"),
+        (("--scratch-counts", "5", "6"), "--scratch-counts 5 6: expected none without --scratch"),
+        (("--scratch-folds", "2"), "--scratch-folds 2: expected none without --scratch-config"),
+        (("--scratch-config", "x", "--scratch-counts", "0"), "--scratch-counts 0: expected 1 or"),
         (("--layer", "fc8"), "layer 'fc8': expected one of conv1, "),
         (("--source", "voc:nowhere"), "expected none with voc:PATH"),
         (("--source", "folder:nowhere"), "nowhere does not exist"),
@@ -172,6 +187,7 @@ def test_what_cannot_be(main, net_file, pictures, tmp_path, capsys, given, messa
         (("--scratch-config", "recipe.py"), "--scratch-config recipe.py: expected none with voc"),
         (("--counts", "5"), "--counts 5: expected none with voc:PATH"),
         (("--classes", "unseen"), "--classes unseen: expected none with voc:PATH"),
+        (("--exclude", "x.txt"), "--exclude x.txt: expected none with voc:PATH"),
         ((), "expected the folder VOC2012 as distributed"),
     ],
 )

@@ -30,6 +30,7 @@ def main(
     folds: int = 5,
     test: int = MOST_TEST,
     classes: Classes = "all",
+    exclude: str | None = None,
     short_classes: ShortClasses = "refuse",
     values: int = features.MOST_VALUES,
     control: bool = False,
@@ -53,6 +54,7 @@ def main(
       folds: draws of pictures.
       test: test images a class at most.
       classes: all, or those of which the net's own classes have not the name.
+      exclude: a file that lists pictures to leave out, such as overlap.py's exclude.txt.
       short_classes: refuse or leave-out, for classes with fewer images than asked for.
       values: features a picture at most; the maps of larger layers are averaged over the finest
         square grid that keeps to it.
@@ -76,13 +78,14 @@ def main(
     for name, value in (("values", values), ("batch-size", batch_size)):
         cli.expect(name, value, value >= 1, "1 or more")
     cli.expect("c", c, c is None or c > 0, "a number above 0")
+    cli.expect("seed", seed, seed >= 0, "0 or more")
     for name in classifiers:
         cli.expect("classifiers", name, name in experiment.FITS, "svm or softmax")
     net = checkpoint.load(ckpt)
     numbers = features.numbers(net.architecture)
     read = partial(features.reading, net.architecture, most_values=values)
     readings = [read(layer) for layer in dict.fromkeys(layers or numbers)]
-    pool = open_pool(source, net, classes)
+    pool = open_pool(source, net, classes, exclude)
     plan = Plan((count,), folds, seed, test, short_classes)
     left_out = plan.short(pool)[count]
     drawn = [plan.draw(pool, count, fold) for fold in range(folds)]
@@ -106,7 +109,7 @@ def main(
             cache = out / "features" / name.replace(" ", "-")
             found = features.compute(each, pool, readings, cache, batch_size=batch_size)
             experiment.layer_features(found, pool.labels, drawn, classifiers, record, name, c)
-    rows = experiment.rows(record.parts)
+    rows = experiment.rows(record.parts, list(numbers))
     # Of layers that earlier calls were given, too.
     readings = [read(layer) for layer in dict.fromkeys(row.layer for row in rows)]
     text = report.layers_text(rows, numbers)
@@ -114,6 +117,7 @@ def main(
         "ckpt": str(ckpt),
         "step": net.step,
         "source": source,
+        "exclude": exclude,
         **record.identity,
         "folds": sorted({part["fold"] for part in record.parts}),
         "classes": [pool.class_names[label] for label in drawn[0].classes],

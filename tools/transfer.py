@@ -23,6 +23,9 @@ from zfnet_jax.report import transfer as report
 COUNTS = (1, 2, 3, 4, 5, 6, 7, 10, 15, 30)
 """Fig 9's, as far as Caltech-101 has pictures for them."""
 
+SCRATCH_COUNTS = (15, 30)
+"""Those of the paper on Caltech-101."""
+
 Numbers = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")]
 
 
@@ -34,9 +37,10 @@ def main(
     folds: int = 5,
     test: int = MOST_TEST,
     classes: Classes = "all",
+    exclude: str | None = None,
     short_classes: ShortClasses = "refuse",
     scratch_config: Path | None = None,
-    scratch_counts: Numbers = (15, 30),
+    scratch_counts: Numbers | None = None,
     scratch_folds: int | None = None,
     c: float | None = None,
     seed: int = 0,
@@ -59,10 +63,11 @@ def main(
       folds: draws of pictures for each.
       test: test images a class at most.
       classes: all, or those of which the net's own classes have not the name.
+      exclude: a file that lists pictures to leave out, such as overlap.py's exclude.txt.
       short_classes: refuse or leave-out, for classes with fewer images than asked for.
       scratch_config: also train the net's architecture from random weights on the same pictures,
         by this configuration's recipe.
-      scratch_counts: training images a class for that.
+      scratch_counts: training images a class for that; by default 15 and 30.
       scratch_folds: draws for that; by default as many as folds.
       c: inverse strength of the softmax's penalty, for features of unit length; by default chosen
         inside each training part.
@@ -70,14 +75,16 @@ def main(
       batch_size: images at a time.
       out: the folder to write to; by default transfer, or voc, in the run's folder.
     """
-    for name, values in (("counts", counts), ("scratch-counts", scratch_counts)):
-        cli.expect(name, " ".join(map(str, values)), min(values, default=0) >= 1, "1 or more")
-    for name, value in (("folds", folds), ("test", test), ("batch-size", batch_size)):
-        cli.expect(name, value, value >= 1, "1 or more")
-    cli.expect(
-        "scratch-folds", scratch_folds, scratch_folds is None or scratch_folds >= 1, "1 or more"
-    )
+    scratch_given = (("scratch-counts", scratch_counts), ("scratch-folds", scratch_folds))
+    for name, value in scratch_given:
+        needed = value is None or scratch_config is not None
+        cli.expect(name, _shown(value), needed, "none without --scratch-config")
+    sizes = (("folds", folds), ("test", test), ("batch-size", batch_size))
+    for name, value in (("counts", counts), *sizes, *scratch_given):
+        least = min(value, default=0) if isinstance(value, tuple) else value
+        cli.expect(name, _shown(value), least is None or least >= 1, "1 or more")
     cli.expect("c", c, c is None or c > 0, "a number above 0")
+    cli.expect("seed", seed, seed >= 0, "0 or more")
     net = checkpoint.load(ckpt)
     hidden = list(features.blocks(net.architecture))
     wanted = features.reading(net.architecture, layer or hidden[-1])
@@ -86,27 +93,26 @@ def main(
     if source.startswith("voc:"):
         cli.expect("scratch-config", scratch_config, scratch_config is None, "none with voc:PATH")
         # Which pictures train and which test is given with them.
-        given = " ".join(map(str, counts))
-        cli.expect("counts", given, counts == COUNTS, "none with voc:PATH")
         for name, value, usual in (
-            *(("folds", folds, 5), ("test", test, MOST_TEST)),
-            *(("classes", classes, "all"), ("short-classes", short_classes, "refuse")),
+            *(("counts", counts, COUNTS), ("folds", folds, 5), ("test", test, MOST_TEST)),
+            *(("classes", classes, "all"), ("exclude", exclude, None)),
+            ("short-classes", short_classes, "refuse"),
         ):
-            cli.expect(name, value, value == usual, "none with voc:PATH")
+            cli.expect(name, _shown(value), value == usual, "none with voc:PATH")
         root = Path(source.removeprefix("voc:")).expanduser()
         _voc(net, root, wanted, c, seed, batch_size, out, about)
         return
-    pool = open_pool(source, net, classes)
+    pool = open_pool(source, net, classes, exclude)
     plan = Plan(counts, folds, seed, test, short_classes)
     left_out, scratch = plan.short(pool), None
     if scratch_config is not None:
         base = config.load(scratch_config)
         transfer.expect_recipe(base, source, pool)
-        again = replace(plan, counts=scratch_counts, folds=scratch_folds or folds)
+        again = replace(plan, counts=scratch_counts or SCRATCH_COUNTS, folds=scratch_folds or folds)
         scratch = replace(base, architecture=net.architecture), again
         left_out |= again.short(pool)
     about |= {"images": len(pool), "classes": list(pool.class_names), "test": test, "seed": seed}
-    about |= {"c": c, "shared_classes": say_shared(pool, net)}
+    about |= {"c": c, "exclude": exclude, "shared_classes": say_shared(pool, net)}
     identity = _identity(net, pool, wanted, test, seed, c, scratch)
     record = Record(out, "transfer", identity, later=["scratch_recipe"], renewing=["net"])
     with expect_all_there(pool):
@@ -120,6 +126,11 @@ def main(
                 raise SystemExit(128 + signal)
     about |= record.identity
     _write(out, about, record, {n: short for n, short in left_out.items() if short})
+
+
+def _shown(value: object) -> object:
+    """An option's value as it is typed."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _write(

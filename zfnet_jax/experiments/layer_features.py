@@ -101,10 +101,15 @@ class Row(NamedTuple):
     folds: int
 
 
-def rows(parts: Sequence[dict[str, Any]]) -> list[Row]:
-    """The finished parts as a table, in the order of their first appearance."""
+def rows(parts: Sequence[dict[str, Any]], layers: Sequence[str]) -> list[Row]:
+    """The finished parts as a table.
+
+    Args:
+      parts: of the record.
+      layers: those of the net, in the table's order, which need not be that of the parts.
+    """
     found: dict[tuple[str, str, str], list[float]] = {}
-    for part in parts:
+    for part in sorted(parts, key=lambda part: layers.index(part["layer"])):
         key = part["net"], part["layer"], part["classifier"]
         found.setdefault(key, []).append(part["accuracy"])
     return [Row(*key, *spread(values), len(values)) for key, values in found.items()]

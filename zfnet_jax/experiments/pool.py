@@ -69,13 +69,14 @@ class Pool:
         return replace(self, places=self.places[items], labels=labels, class_names=names)
 
 
-def open_pool(source: str, net: Net, classes: Classes = "all") -> Pool:
+def open_pool(source: str, net: Net, classes: Classes = "all", exclude: str | None = None) -> Pool:
     """Opens a data set to transfer a net to.
 
     Args:
       source: as for `DataConfig`; all its splits count together.
       net: the net.
       classes: whether the classes with the names of the net's own take part.
+      exclude: a file that lists pictures to leave out, as for `DataConfig`.
 
     Returns:
       The pictures.
@@ -83,7 +84,8 @@ def open_pool(source: str, net: Net, classes: Classes = "all") -> Pool:
     Raises:
       ValueError: the source cannot be used, or fewer than two classes remain.
     """
-    splits = open_splits(DataConfig(source=source), least=1)  # the folds say what is too few
+    # The folds say what is too few.
+    splits = open_splits(DataConfig(source=source, exclude=exclude), least=1)
     warn_of_skipped(splits.skipped)
     pool = Pool.of(splits.train, splits.val, origin=source)
     if classes == "unseen":
