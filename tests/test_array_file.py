@@ -16,6 +16,7 @@ def test_rows_in_any_order_make_the_array(tmp_path_factory, order, dtype):
     file = ArrayFile.create(path, array.shape, dtype)
     for part in (order[:4], order[4:]):
         file.write(part, array[list(part)])
+        assert vars(ArrayFile.open(path)) == vars(file)
     np.testing.assert_array_equal(np.load(path), array)
     np.testing.assert_array_equal(file.read(2, 3), array[2:5])
 

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,18 +33,18 @@ def make_net(seed: int = 0) -> Net:
 
 
 class Counting:
-    """A source that counts how often it is read, or refuses to be."""
+    """A source that counts how often it is read, and may have lost a picture."""
 
-    def __init__(self, most: int = 10**6) -> None:
+    def __init__(self, gone: int | None = None) -> None:
         self.class_names, self.labels = SOURCE.class_names, SOURCE.labels
-        self.most, self.read = most, 0
+        self.gone, self.read = gone, 0
 
     def __len__(self) -> int:
         return len(SOURCE)
 
     def __getitem__(self, index: int) -> Example:
         self.read += 1
-        if self.read > self.most:
+        if index == self.gone:
             raise OSError(f"picture {index} is gone")
         return SOURCE[index]
 
@@ -143,14 +144,41 @@ def test_the_cache(tmp_path: Path, capsys):
     np.testing.assert_allclose(found, kept[:15], rtol=1e-4, atol=1e-5)
 
 
-def test_a_pass_that_fails_leaves_nothing_and_what_was_there(tmp_path: Path):
-    net, readings = make_net(), [reading(TINY, "fc4")]
+def test_a_pass_that_was_stopped_goes_on(tmp_path: Path):
+    """Even over features of another net, which are there until the new ones are whole."""
+    net, readings = make_net(), [reading(TINY, "fc4"), reading(TINY, "conv3")]
+    whole = compute(net, Pool.of(Counting()), readings, tmp_path / "whole", batch_size=8)
+    place = tmp_path / "stopped"
+    compute(make_net(1), Pool.of(Counting()), readings, place)
     with pytest.raises(OSError, match="is gone"):
-        compute(net, Pool.of(Counting(most=5)), readings, tmp_path, batch_size=8)
-    assert list(tmp_path.iterdir()) == []
+        compute(net, Pool.of(Counting(gone=19)), readings, place, batch_size=8)
+    assert (place / "fc4").exists()
+    source = Counting()
+    found = compute(net, Pool.of(source), readings, place, batch_size=8)
+    assert source.read < len(SOURCE)
+    for layer in ("fc4", "conv3"):
+        np.testing.assert_array_equal(found[layer], whole[layer])
+    assert sorted(path.name for path in place.iterdir()) == ["conv3", "fc4", "lock"]
+
+
+def test_a_stopped_pass_of_another_net_or_layer_is_not_gone_on_with(tmp_path: Path):
+    net, readings = make_net(), [reading(TINY, "fc4")]
+    for other, theirs in ((make_net(1), readings), (net, [reading(TINY, "conv3")])):
+        with pytest.raises(OSError, match="is gone"):
+            compute(other, Pool.of(Counting(gone=19)), theirs, tmp_path, batch_size=8)
+        source = Counting()
+        found = compute(net, Pool.of(source), readings, tmp_path, batch_size=8)
+        expected = compute(net, Pool.of(Counting()), readings, tmp_path / "fresh", batch_size=8)
+        np.testing.assert_array_equal(found["fc4"], expected["fc4"])
+        assert source.read >= len(SOURCE)
+        shutil.rmtree(tmp_path / "fc4")
+
+
+def test_a_pass_that_fails_leaves_what_was_there(tmp_path: Path):
+    net, readings = make_net(), [reading(TINY, "fc4")]
     kept = np.array(compute(net, Pool.of(Counting()), readings, tmp_path)["fc4"])
     with pytest.raises(OSError, match="is gone"):
-        compute(make_net(1), Pool.of(Counting(most=5)), readings, tmp_path, batch_size=8)
+        compute(make_net(1), Pool.of(Counting(gone=5)), readings, tmp_path, batch_size=8)
     source = Counting()
     again = compute(net, Pool.of(source), readings, tmp_path)["fc4"]
     np.testing.assert_array_equal(again, kept)

@@ -41,6 +41,14 @@ class ArrayFile:
             file.truncate(start + kind.itemsize * int(np.prod(size)))
         return cls(path, size, kind, axes, start)
 
+    @classmethod
+    def open(cls, path: Path, axes: int = 1) -> "ArrayFile":
+        """Takes up a file that `create` made."""
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, kind = np.lib.format.read_array_header_1_0(file)
+            return cls(path, shape, kind, axes, file.tell())
+
     def write(self, numbers: Sequence[int] | np.ndarray, rows: np.ndarray) -> None:
         """Writes rows by their numbers."""
         with self.path.open("r+b") as file:

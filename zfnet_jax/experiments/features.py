@@ -7,8 +7,9 @@ where the net does that (a choice). Maps that are too large are averaged over a 
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from filelock import FileLock
 from jax import Array
 from jax.tree_util import Partial
 from tqdm import tqdm
@@ -26,14 +28,14 @@ from zfnet_jax.architecture import ZFNET, Architecture, Conv, Dense
 from zfnet_jax.array_file import ArrayFile
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.experiments.pool import Pool
-from zfnet_jax.files import read_json, whole_folder
+from zfnet_jax.files import read_json, write_text
 from zfnet_jax.net import Net, describe, digest
 from zfnet_jax.viewing import numbered_batches, way_up, whole_batch
 
 MOST_VALUES = 9216
 """Values a picture at most, by default: those of the paper's pool5, 6 x 6 x 256."""
 
-_ARRAY, _KEY = "features.npy", "key.json"
+_ARRAY, _KEY, _DONE = "features.npy", "key.json", "pictures_done.json"
 
 
 class Reading(NamedTuple):
@@ -128,6 +130,8 @@ def compute(
 ) -> dict[str, np.ndarray]:
     """The features of every picture, from the cache or in one pass over the pictures.
 
+    A pass that was stopped goes on where it was; a second process waits for the first.
+
     Args:
       net: the net.
       pool: the pictures.
@@ -141,46 +145,46 @@ def compute(
     """
     source = _identity(net, pool)
     keys = {each.layer: _sha256([source, each.describe()]) for each in readings}
-    missing = []
-    for each in readings:
-        place = cache_folder / each.layer
-        if (place / _KEY).exists() and read_json(place / _KEY) == keys[each.layer]:
-            continue
-        if place.exists():
-            print(f"{place}: features of another net, source or setting; computing them anew")
-        missing.append(each)
-    if missing:
-        with ExitStack() as stack:
-            folders = {
-                each.layer: stack.enter_context(
-                    whole_folder(cache_folder / each.layer, overwrite=True)
-                )
-                for each in missing
-            }
-            _compute(net, pool, missing, folders, batch_size)
+    cache_folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache_folder / "lock"):
+        missing = []
+        for each in readings:
+            place = cache_folder / each.layer
+            if (place / _KEY).exists() and read_json(place / _KEY) == keys[each.layer]:
+                continue
+            if place.exists():
+                print(f"{place}: features of another net, source or setting; computing them anew")
+            missing.append(each)
+        if missing:
+            unfinished = cache_folder / "unfinished"
+            _compute(net, pool, missing, keys, unfinished, batch_size)
             for each in missing:
-                (folders[each.layer] / _KEY).write_text(json.dumps(keys[each.layer]) + "\n")
+                place = cache_folder / each.layer
+                shutil.rmtree(place, ignore_errors=True)
+                os.replace(unfinished / each.layer, place)
+            shutil.rmtree(unfinished)
     return {each.layer: np.load(cache_folder / each.layer / _ARRAY, "r") for each in readings}
 
 
 def _compute(
-    net: Net, pool: Pool, readings: Sequence[Reading], folders: dict[str, Path], batch_size: int
+    net: Net,
+    pool: Pool,
+    readings: Sequence[Reading],
+    keys: dict[str, str],
+    folder: Path,
+    batch_size: int,
 ) -> None:
-    files = {
-        each.layer: ArrayFile.create(
-            folders[each.layer] / _ARRAY, (len(pool), each.values), np.float32
-        )
-        for each in readings
-    }
+    """Fills a folder for each reading, from the picture on that an earlier call has come to."""
+    files, done = _take_up(pool, readings, keys, folder)
     frames = Frames.of(pool, net.preprocessing.frame, cache_gib=0)
     size = whole_batch(frames, batch_size)
     go_up = _compiled(tuple(readings))
     mesh = parallel.make_mesh().local_mesh
     function = jax.device_put(way_up(net), parallel.replicated(mesh))
     with tqdm(
-        numbered_batches(frames, size),
+        numbered_batches(frames, size, done),
         "features",
-        total=-(-len(pool) // size),
+        total=-(-(len(pool) - done) // size),
         disable=None,
         leave=False,
         unit="batch",
@@ -190,6 +194,27 @@ def _compute(
             counted = numbers >= 0
             for layer, file in files.items():
                 file.write(numbers[counted], np.asarray(found[layer])[counted])
+            write_text(folder / _DONE, json.dumps(int(numbers.max()) + 1) + "\n")
+
+
+def _take_up(
+    pool: Pool, readings: Sequence[Reading], keys: dict[str, str], folder: Path
+) -> tuple[dict[str, ArrayFile], int]:
+    """Each reading's array, and of how many pictures all of them are there."""
+    places = {each: folder / each.layer for each in readings}
+    if (folder / _DONE).exists() and all(
+        (place / _KEY).exists() and read_json(place / _KEY) == keys[each.layer]
+        for each, place in places.items()
+    ):
+        files = {each.layer: ArrayFile.open(place / _ARRAY) for each, place in places.items()}
+        return files, read_json(folder / _DONE)
+    shutil.rmtree(folder, ignore_errors=True)
+    files = {}
+    for each, place in places.items():
+        place.mkdir(parents=True)
+        files[each.layer] = ArrayFile.create(place / _ARRAY, (len(pool), each.values), np.float32)
+        write_text(place / _KEY, json.dumps(keys[each.layer]) + "\n")
+    return files, 0
 
 
 @cache
