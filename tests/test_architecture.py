@@ -326,7 +326,7 @@ def test_the_model_sees_what_the_boxes_say():
         (
             Conv("conv1", features=2, size=4, stride=2),
             MaxPool("pool1", padding=1),
-            ContrastNorm("norm1"),
+            ContrastNorm("norm1", alpha=0.0, k=1.0),  # whole numbers stay whole
             Conv("conv2", features=2, size=3, padding=1),
         ),
         input_size=23,

@@ -279,8 +279,12 @@ def test_dead_and_dominant_filters_are_framed_and_counted():
     facts = report.facts(found[0])
     assert facts["dead (contrast under 30/255)"] == "5 of 6"
     assert facts["dominant (RMS over 3x median)"] == "1 of 6"
-    assert facts["filter cap in training"] == "0.1"
-    assert report.facts(found[1])["filter cap in training"] == "none"
+    assert facts["filter cap of the first layer"] == "0.1"
+    assert report.facts(found[1])["filter cap of the first layer"] == "none"
+    own = replace(net.config, optimizer=OptimizerConfig(first_layer_cap=0.004))
+    capped = replace(found[0], net=replace(net, config=own))
+    assert report.facts(capped)["filter cap of the first layer"] == "0.004"
+    assert report.describe(capped)["first_layer"]["filter_cap"] == 0.004
 
 
 def test_the_table_of_nets_of_different_layers():

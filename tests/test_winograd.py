@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import CLASSES, TINY, precision, random_params
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from jax.tree_util import Partial
 
 from zfnet_jax import ops, winograd
 from zfnet_jax.analysis.network import fast_network, network
+from zfnet_jax.analysis.occlusion import occlude
 from zfnet_jax.architecture import ALEXNET, ZFNET, Architecture
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.data.preprocessing import Preprocessing, frame_size
@@ -61,8 +63,7 @@ def apart(found: np.ndarray, expected: np.ndarray) -> float:
 def test_it_is_the_plain_convolution(dtype, stride, short, windows, before, cut, channels):
     size = 3 * stride - min(short, stride - 1)
     high, wide = ((count - 1) * stride + size - before - cut for count in windows)
-    if min(high, wide) < 1:
-        return
+    assume(min(high, wide) >= 1)
     pads = ((before, cut), (before, cut))
     found, expected = both(
         dtype, (2, high, wide, channels[0]), size, channels[1], stride=stride, pads=pads
@@ -86,6 +87,11 @@ def test_a_batch_in_parts_is_the_batch(monkeypatch, count):
     found, _ = both("float32", shape, 3, 5, 1, ops.NO_PADS)
     assert apart(whole, expected) < BOUNDS["float32"]
     assert apart(found, whole) < BOUNDS["float32"]
+
+
+def test_no_pictures():
+    found, expected = both("float32", (0, 11, 9, 4), 3, 5, 1, ops.NO_PADS)
+    assert found.shape == expected.shape == (0, 9, 7, 5)
 
 
 def test_windows_must_fill_the_map():
@@ -114,12 +120,27 @@ def test_layers_that_come_to_three_taps_gain(arch: Architecture, gain):
     assert {kernels[name].points.shape[0] for name in gain} == {49}
 
 
+@pytest.fixture
+def one_device(monkeypatch):
+    """As on a user's CPU; the tests' own is cut into several."""
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+
+
+def fast_layers(function: Partial) -> list[str]:
+    kernels = {name: layer["kernel"] for name, layer in function.args[0].items()}
+    return [name for name, kernel in kernels.items() if isinstance(kernel, Filters)]
+
+
+# Of strides 1 and 2.
+FAST = TINY.with_features(conv1=32, conv2=40, conv3=48).edit("conv2", size=5, stride=2)
+
+
+@pytest.mark.usefixtures("one_device")
 def test_a_fast_network_is_the_network_but_for_rounding():
-    net = net_of(TINY.with_features(conv1=32, conv2=40, conv3=48))
+    net = net_of(FAST)
     images = jnp.float32(np.random.default_rng(1).normal(0, 60, (5, 32, 32, 3)))
     fast = fast_network(net)
-    kernels = {name: layer["kernel"] for name, layer in fast.args[0].items()}
-    assert [name for name, kernel in kernels.items() if isinstance(kernel, Filters)] == ["conv3"]
+    assert fast_layers(fast) == ["conv2", "conv3"]
     logits, activations = fast(images)
     plain_logits, plain = network(net)(images)
     assert apart(np.asarray(logits), np.asarray(plain_logits)) < BOUNDS["float32"]
@@ -128,6 +149,26 @@ def test_a_fast_network_is_the_network_but_for_rounding():
         assert apart(np.asarray(maps), np.asarray(plain[name])) < BOUNDS["float32"], name
 
 
+@pytest.mark.usefixtures("one_device")
+def test_occlusion_is_the_same_with_it(monkeypatch):
+    monkeypatch.setattr(winograd, "_CACHE", 2**20)  # a batch in several parts
+    net = net_of(FAST)
+    image = np.random.default_rng(2).normal(0, 60, (32, 32, 3)).astype(np.float32)
+    found, expected = (
+        occlude(function, image, "conv3", size=10, stride=2, batch_size=24)
+        for function in (fast_network(net), network(net))
+    )
+    assert found.unit[:3] == expected.unit[:3]
+    assert apart(found.probability, expected.probability) < BOUNDS["float32"]
+    assert apart(found.activity, expected.activity) < BOUNDS["float32"]
+
+
+def test_several_devices_share_the_plain_one():
+    assert jax.local_device_count() > 1
+    assert fast_network(net_of(FAST)).func is network(net_of(FAST)).func
+
+
+@pytest.mark.usefixtures("one_device")
 def test_equal_architectures_compile_once():
     assert fast_network(net_of(TINY)).func is fast_network(net_of(TINY)).func
     assert fast_network(net_of(TINY)).func is not network(net_of(TINY)).func

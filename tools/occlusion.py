@@ -1,6 +1,7 @@
 """Slide a square over pictures and show what the net says of them, as in Fig 7."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from zfnet_jax import checkpoint, cli, run_folder
 from zfnet_jax.analysis.network import fast_network
 from zfnet_jax.analysis.occlusion import (
+    BATCH,
     Occlusion,
     in_proportion,
     occlude,
@@ -53,7 +55,7 @@ def main(
     map: int | None = None,
     count: int = 5,
     seed: int = 0,
-    batch_size: int = 56,
+    batch_size: int = BATCH,
     out: Path | None = None,
 ) -> None:
     """Hide every part of a picture in turn and see what the net makes of the rest.
@@ -84,6 +86,7 @@ def main(
     expect_free(out, overwrite=True)
     cli.expect("count", count, count >= 1, "1 or more")
     cli.expect("batch-size", batch_size, batch_size >= 1, "1 or more")
+    cli.expect("value", value, math.isfinite(value), "a finite number")
     net = checkpoint.load(ckpt)
     arch = net.architecture
     layer = layer or [each.name for each in arch if isinstance(each, Conv)][-1]

@@ -1,6 +1,7 @@
 """Check on drawn pictures, whose objects are known, that occlusion finds the object."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from zfnet_jax import checkpoint, cli, controls, run_folder
 from zfnet_jax.analysis.network import fast_network
-from zfnet_jax.analysis.occlusion import in_proportion, occlude, positions
+from zfnet_jax.analysis.occlusion import BATCH, in_proportion, occlude, positions
 from zfnet_jax.analysis.pointing import SIZE, STRIDE, Pointing, point
 from zfnet_jax.architecture import Conv
 from zfnet_jax.data import open_splits
@@ -33,12 +34,15 @@ def main(
     value: float = 0.0,
     least: float = 0.05,
     seed: int = 0,
-    batch_size: int = 56,
+    batch_size: int = BATCH,
     out: Path | None = None,
 ) -> None:
     """Ask how often the square that costs most lies on the object, of a net and a random one.
 
     Example: python tools/pointing.py --ckpt runs/shapes
+
+    Each picture is a forward pass for every position of the square, by default 961 at 64 pixels;
+    --count 50 is a first impression.
 
     Counted are pictures that the net classifies correctly and whose class loses enough probability
     somewhere, which a small square costs few of; a net of random weights is asked of the same
@@ -59,8 +63,10 @@ def main(
     out = out or run_folder.output_of(ckpt, "pointing")
     expect_free(out, overwrite=True)
     cli.expect("count", count, count >= 1, "1 or more")
+    cli.expect("seed", seed, 0 <= seed < 2**31, "0 up to below 2^31")
     cli.expect("least", least, 0 <= least <= 1, "0..1")
     cli.expect("batch-size", batch_size, batch_size >= 1, "1 or more")
+    cli.expect("value", value, math.isfinite(value), "a finite number")
     net = checkpoint.load(ckpt)
     input_size = net.architecture.input_size
     usual = in_proportion(input_size, SIZE, STRIDE)

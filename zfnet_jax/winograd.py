@@ -138,8 +138,8 @@ def conv(
     _, rows, cols, _ = jax.eval_shape(partial(ops.conv, stride=stride, pads=pads), x, plain).shape
     tiles = -(-rows // _TILE), -(-cols // _TILE)
     bytes_of_one = _POINTS**2 * tiles[0] * tiles[1] * kernel.points.shape[1] * x.dtype.itemsize
-    parts = -(-len(x) * bytes_of_one // _CACHE)
-    chunk = -(-len(x) // parts)
+    parts = max(1, -(-len(x) * bytes_of_one // _CACHE))
+    chunk = max(1, -(-len(x) // parts))
 
     def some(x: Array) -> Array:
         spread = _spread(x, tiles, stride, pads)

@@ -5,6 +5,7 @@ from functools import cache, partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
@@ -27,9 +28,11 @@ def network(net: Net) -> Partial:
 def fast_network(net: Net) -> Partial:
     """`network`, but on a CPU with fewer multiplications and more rounding, as `winograd` says.
 
-    For analyses that need neither switches nor that units which see the same pixels are equal.
+    For analyses that need neither switches nor that units which see the same pixels are equal. Of
+    several devices each would see every picture, since the parts that a cache holds are no device's
+    share of a batch: there it is `network`.
     """
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or jax.local_device_count() > 1:
         return network(net)
     arch = net.architecture
     return Partial(_network(arch, winograd.conv), _prepare(arch, net.params))
@@ -40,7 +43,7 @@ def _network(
     arch: Architecture, conv: Callable[..., Array]
 ) -> Callable[[Any, Array], tuple[Array, dict[str, Array]]]:
     def function(params: Any, images: Array) -> tuple[Array, dict[str, Array]]:
-        logits, trace = walk(arch, params, images, conv=conv)
+        logits, trace = walk(arch, params, images.astype(jnp.float32), conv=conv)
         return logits, trace.activations
 
     return function

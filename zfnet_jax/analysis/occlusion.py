@@ -25,6 +25,9 @@ from zfnet_jax.mining import Function
 SIZE, STRIDE = 50 / 224, 6 / 224
 """The paper's square and its steps, as shares of the input's width."""
 
+BATCH = 56
+"""Positions at a time; with more of them a CPU was seen to lose time to a growing heap."""
+
 
 class Strongest(NamedTuple):
     """A layer's unit that responds most to a picture; in a dense layer row and column are 0."""
@@ -109,7 +112,7 @@ def occlude(
     stride: int,
     value: float = 0.0,
     number: int | None = None,
-    batch_size: int = 56,
+    batch_size: int = BATCH,
 ) -> Occlusion:
     """Slides a square over a picture.
 

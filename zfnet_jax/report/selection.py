@@ -37,7 +37,7 @@ def facts(selection: Selection) -> dict[str, str]:
     bands = [getattr(measures, band).mean() for band in BANDS]
     lines = {
         "filters": f"{count}, {first.size}x{first.size}, stride {first.stride}",
-        "filter cap in training": f"{cap:g}" if cap else "none",
+        "filter cap of the first layer": f"{cap:g}" if cap else "none",
         "RMS, median and largest": f"{median:.2g}, {measures.rms.max():.2g}",
         f"dominant (RMS over {DOMINANT:g}x median)": f"{measures.dominant.sum()} of {count}",
         "contrast, median": f"{np.median(measures.contrast):.2f}",
