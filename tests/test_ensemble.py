@@ -173,7 +173,8 @@ def test_the_table_has_the_papers_rows():
     assert cells[0][1:] == ["top-1, 1 view", "top-5, 1 view", "top-1, 10 views", "top-5, 10 views"]
     assert cells[2] == ["seed0", "50.0", "25.0", "10.0", "5.0"]
     assert cells[4] == ["mean of 2", "40.0", "20.0", "10.0", "5.0"]
-    assert cells[-1] == ["paper: 5 nets as Fig 3", "", "", "36.7", "15.3"]
+    assert cells[-3] == ["paper: 5 nets as Fig 3 (a)", "", "", "36.7", "15.3"]
+    assert cells[-1] == ["paper: 6 nets, (a) and (b)", "", "", "36.0", "14.7"]
     assert len(cells) == 5 + len(report.PAPER)
 
 

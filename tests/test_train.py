@@ -374,7 +374,7 @@ def test_another_configuration_is_refused(
     line = failure(capsys, *zfnet.options(finished.run), option, value)
     assert line.startswith(f"error: {said}")
     assert f"{finished.run} was started with " in line
-    assert line.rstrip().endswith("or another --workdir")
+    assert line.rstrip().endswith("or another folder for the run")
     key = option.removeprefix("--").replace("-", "_")
     if key != "architecture":
         section, _, name = key.rpartition(".")

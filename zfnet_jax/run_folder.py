@@ -54,7 +54,7 @@ def claim(
             ):
                 raise ValueError(
                     f"{key} = {now!r}: {run} was started with {then!r}; expected the same, or "
-                    "another --workdir"
+                    "another folder for the run"
                 )
     if begun and (run / DATA).exists():
         then = read_json(run / DATA)
@@ -82,7 +82,7 @@ def held(run: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise ValueError(
             f"{run}: another process is training in it; expected one at a time, or another "
-            "--workdir"
+            "folder for the run"
         ) from None
 
 
