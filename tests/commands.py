@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ import numpy as np
 from conftest import ROOT
 
 from zfnet_jax import checkpoint
+from zfnet_jax.config import TrainConfig
+from zfnet_jax.data import open_splits
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.data.source import Source
@@ -207,3 +210,13 @@ def trace_of(net: Net, source: Source) -> Trace:
     model = ZFNet(net.architecture, len(net.class_names))
     _, trace = model.apply({"params": net.params}, images)
     return trace
+
+
+def with_lists(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The configuration with the split of its folder by seed 0 as lists, written to another."""
+    splits, lists = open_splits(config.data, 0), {}
+    for name, source in (("train_list", splits.train), ("val_list", splits.val)):
+        path = folder / name
+        path.write_text("".join(f"{each}\n" for each in source.names))  # pyright: ignore
+        lists[name] = str(path)
+    return replace(config, data=replace(config.data, **lists))

@@ -6,14 +6,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from commands import Zfnet, bits_of, each_step_once, without_speed
+from commands import Zfnet, bits_of, each_step_once, with_lists, without_speed
 from PIL import Image
 
 from zfnet_jax import checkpoint
 from zfnet_jax import config as configs
 from zfnet_jax.config import DataConfig, TrainConfig
 from zfnet_jax.course import set_up
-from zfnet_jax.data import open_splits, pipeline
+from zfnet_jax.data import pipeline
 from zfnet_jax.experiments import ensemble
 from zfnet_jax.experiments.ensemble import bytes_together, fit_together, goes_together, members
 from zfnet_jax.report import ensemble as report
@@ -126,16 +126,6 @@ def test_members_differ_in_their_seed():
     found = members(config, 3)
     assert [each.seed for each in found] == [5, 6, 7]
     assert {dataclasses.replace(each, seed=5) for each in found} == {config}
-
-
-def with_lists(config: TrainConfig, folder: Path) -> TrainConfig:
-    """The configuration with the split of seed 0 as lists in a folder."""
-    splits, lists = open_splits(config.data, 0), {}
-    for name, source in (("train_list", splits.train), ("val_list", splits.val)):
-        path = folder / name
-        path.write_text("".join(f"{each}\n" for each in source.names))  # pyright: ignore
-        lists[name] = str(path)
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **lists))
 
 
 def test_a_split_by_the_seed_is_refused(zfnet: Zfnet, tmp_path: Path):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from commands import Finished, Zfnet, lines_of, one_line
+from commands import Finished, Zfnet, lines_of, one_line, with_lists
 from conftest import CLASSES, TINY, random_params
 
 from zfnet_jax import checkpoint, cli, evaluate, parallel, weights
@@ -163,25 +163,28 @@ def test_the_command_names_the_files_of_nets_that_differ(capsys, tmp_path: Path)
     assert f"nets {paths[0]} and {paths[1]}: expected the same input size, they read 32" in said
 
 
+def write_trained_on(data: DataConfig, seed: int, folder: Path, path: Path) -> None:
+    """Writes a net of random weights that says it was trained on a part of a folder."""
+    net, classes = make_net(seed), tuple(sorted(each.name for each in folder.iterdir()))
+    config = dataclasses.replace(net.config, data=data, seed=seed)
+    params = random_params(TINY, len(classes), seed)
+    params["conv1"]["kernel"] /= 60
+    weights.write(dataclasses.replace(net, config=config, params=params, class_names=classes), path)
+
+
 def test_nets_that_hold_out_other_pictures_are_refused(capsys, picture_folder, tmp_path: Path):
     """Of one folder, split by each net's seed: what one has learned from, another is scored on."""
-    classes = tuple(sorted(folder.name for folder in picture_folder.iterdir()))
     paths = [tmp_path / f"{number}.safetensors" for number in range(3)]
     another_way = picture_folder / ".." / picture_folder.name
     for path, seed, folder in zip(
         paths, (0, 0, 1), (picture_folder, another_way, another_way), strict=True
     ):
-        net, data = make_net(seed), DataConfig(source=f"folder:{folder}")
-        config = dataclasses.replace(net.config, data=data, seed=seed)
-        params = random_params(TINY, len(classes), seed)
-        params["conv1"]["kernel"] /= 60
-        net = dataclasses.replace(net, config=config, params=params, class_names=classes)
-        weights.write(net, path)
+        write_trained_on(DataConfig(source=f"folder:{folder}"), seed, picture_folder, path)
     said = failure(capsys, "--ckpt", *paths)
-    assert f"net {paths[2]}: has held out other validation pictures of folder:" in said
+    assert f"net {paths[2]}: has not held out " in said
     # Nor are they given away by the name of the data set.
     own = "--source", f"folder:{picture_folder}"
-    assert f"net {paths[2]}: has held" in failure(capsys, "--ckpt", *paths, *own)
+    assert f"net {paths[2]}: has not held out " in failure(capsys, "--ckpt", *paths, *own)
     cli.run(evaluate.main, ["--ckpt", *map(str, paths[:2])])
     without = capsys.readouterr().out
     assert "mean of all" in without
@@ -190,6 +193,23 @@ def test_nets_that_hold_out_other_pictures_are_refused(capsys, picture_folder, t
     other = shutil.copytree(picture_folder, tmp_path / "other")
     cli.run(evaluate.main, ["--ckpt", *map(str, paths), "--source", f"folder:{other}"])
     assert "mean of all" in capsys.readouterr().out
+
+
+def test_pictures_that_all_nets_have_held_out(capsys, picture_folder, tmp_path: Path):
+    """A net that was trained and validated without some pictures, and one with them."""
+    source = TrainConfig(data=DataConfig(source=f"folder:{picture_folder}"))
+    whole = with_lists(source, tmp_path).data
+    held_out = Path(str(whole.val_list)).read_text().splitlines()
+    (tmp_path / "exclude").write_text(f"{held_out[0]}\n")
+    fewer = dataclasses.replace(whole, exclude=str(tmp_path / "exclude"))
+    paths = [tmp_path / "fewer.safetensors", tmp_path / "whole.safetensors"]
+    for path, data in zip(paths, (fewer, whole), strict=True):
+        write_trained_on(data, 0, picture_folder, path)
+    cli.run(evaluate.main, ["--ckpt", *map(str, paths)])
+    assert "mean of all" in capsys.readouterr().out
+    # The other way round one picture was no validation picture of the second net.
+    said = failure(capsys, "--ckpt", *paths[::-1])
+    assert f"net {paths[0]}: has not held out 1 of the {len(held_out)} pictures" in said
 
 
 def test_data_of_other_classes_is_refused():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import STEPS, VAL, Zfnet, lines_of, one_line
+from commands import STEPS, VAL, Zfnet, lines_of, one_line, with_lists
 from conftest import ROOT
 
 from zfnet_jax import checkpoint
@@ -40,12 +40,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.fixture(scope="module")
 def config(zfnet: Zfnet) -> Path:
     """The tiny configuration with the split of its first seed as lists."""
-    mine, text = configs.load(zfnet.config), zfnet.config.read_text()
-    splits = open_splits(mine.data, mine.seed)
-    for name, source in (("train_list", splits.train), ("val_list", splits.val)):
-        path = zfnet.place / name
-        path.write_text("".join(f"{each}\n" for each in source.names))  # pyright: ignore
-        text = text.replace("val_fraction=0.25", f"{name}={str(path)!r}, val_fraction=0.25")
+    listed, text = with_lists(configs.load(zfnet.config), zfnet.place), zfnet.config.read_text()
+    lists = f"train_list={listed.data.train_list!r}, val_list={listed.data.val_list!r}"
+    text = text.replace("val_fraction=0.25", f"{lists}, val_fraction=0.25")
     path = zfnet.place / "listed.py"
     path.write_text(text)
     return path
