@@ -182,6 +182,7 @@ def test_wrong_options(main, capsys, monkeypatch, net_file: Path, tmp_path: Path
         ((*good, "--labels", "red", "blue"), "expected one class, or one for each of 1 pictures"),
         ((*good, "--count", 0), "--count 0: expected 1 or more"),
         ((*good, "--batch-size", 0), "--batch-size 0: expected 1 or more"),
+        ((*good, "--value", "nan"), "--value nan: expected a finite number"),
         ((*good, "--others", "gone.png"), "gone.png: expected a picture or a folder"),
         (("--ckpt", net_file, "--images", text), f"{text}: not a picture"),
         ((*good, "--out", text), "expected a folder, it is a file"),
