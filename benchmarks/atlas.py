@@ -21,8 +21,10 @@ from PIL import Image
 from subjects import cuts, random_net
 from timing import describe_machine
 
-from zfnet_jax import architecture, cli, weights
-from zfnet_jax.architecture import Conv
+from zfnet_jax.commands import command_line
+from zfnet_jax.networks import weights
+from zfnet_jax.zfnet import architecture
+from zfnet_jax.zfnet.architecture import Conv
 
 TOOL = Path(__file__).parents[1] / "tools" / "atlas.py"
 
@@ -78,4 +80,4 @@ def run(name: str, images: tuple[int, ...]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

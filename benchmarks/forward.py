@@ -23,12 +23,14 @@ from pytorch import compiled, expect_same, images_of, in_all_ways, network, use_
 from timing import alone, describe_machine, interleave, print_ratio, print_table
 from torch import Tensor
 
-from zfnet_jax import architecture, cli, parallel
-from zfnet_jax.architecture import Architecture
-from zfnet_jax.data.scan import processors
-from zfnet_jax.memory import keep_freed_memory
-from zfnet_jax.model import ZFNet
-from zfnet_jax.trace import Params
+from zfnet_jax.commands import command_line
+from zfnet_jax.core import compilation
+from zfnet_jax.core.devices import processors
+from zfnet_jax.core.memory import keep_freed_memory
+from zfnet_jax.zfnet import architecture
+from zfnet_jax.zfnet.architecture import Architecture
+from zfnet_jax.zfnet.model import ZFNet
+from zfnet_jax.zfnet.trace import Params
 
 OURS = "zfnet_jax"
 
@@ -68,7 +70,7 @@ def run(name: str, batch_size: int, rounds: int) -> float:
 def _our_forward(arch: Architecture, params: Params, images: np.ndarray) -> Callable[[], Array]:
     keep_freed_memory()
     model = ZFNet(arch, 1000)
-    logits = parallel.jit(lambda params, images: model.apply({"params": params}, images)[0])
+    logits = compilation.jit(lambda params, images: model.apply({"params": params}, images)[0])
     given = jax.device_put((params, images))
     return lambda: jax.block_until_ready(logits(*given))
 
@@ -97,4 +99,4 @@ def _torch_forward(
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

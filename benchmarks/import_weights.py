@@ -24,8 +24,8 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 from timing import describe_machine
 
-from zfnet_jax import cli
-from zfnet_jax.importers.torch import FAMILIES, Family
+from zfnet_jax.commands import command_line
+from zfnet_jax.networks.importers.torch import FAMILIES, Family
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOL = "tools/import_weights.py"
@@ -40,7 +40,8 @@ if len(sys.argv) > 2:
     sys.argv.pop(0)
     runpy.run_path(sys.argv[0], run_name="__main__")
 else:
-    import zfnet_jax.importers.onnx, zfnet_jax.importers.torch, zfnet_jax.weights
+    from zfnet_jax.networks import weights
+    from zfnet_jax.networks.importers import onnx, torch
 status = open("/proc/self/status").read()
 print(status.split("VmHWM:")[1].split()[0])
 """
@@ -54,7 +55,7 @@ def main(rounds: int = 3) -> None:
     Args:
       rounds: imports of each file.
     """
-    cli.expect("rounds", rounds, rounds >= 1, "1 or more")
+    command_line.expect("rounds", rounds, rounds >= 1, "1 or more")
     print(describe_machine(["onnx", "torch", "safetensors", "jax"]))
     print(f"{'':12}  {'seconds':>7}  {'peak':>5}  {'over packages':>13}  (in file sizes)")
     with tempfile.TemporaryDirectory() as folder:
@@ -138,4 +139,4 @@ def _model(family: Family, tensors: dict[str, np.ndarray]) -> Any:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -23,10 +23,11 @@ import numpy as np
 from PIL import Image
 from timing import describe_machine, interleave, print_ratio, print_table
 
-from zfnet_jax import cli
-from zfnet_jax.data import Shapes, Source, open_folder
+from zfnet_jax.commands import command_line
+from zfnet_jax.core.devices import processors
 from zfnet_jax.data.pipeline import Frames, train_batches
-from zfnet_jax.data.scan import processors
+from zfnet_jax.data.source import Source
+from zfnet_jax.data.splits import Shapes, open_folder
 
 OURS = "zfnet_jax"
 MADE = 256
@@ -123,4 +124,4 @@ def _check(source: Source, files: list[Path], frame: int) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -16,9 +16,11 @@ import numpy as np
 from subjects import MEAN, cuts, random_net
 from timing import describe_machine, interleave, print_cost, print_table
 
-from zfnet_jax import architecture, cli, parallel
 from zfnet_jax.analysis import invariance
 from zfnet_jax.analysis.network import network
+from zfnet_jax.commands import command_line
+from zfnet_jax.core import compilation
+from zfnet_jax.zfnet import architecture
 
 OURS, PLAIN = "invariance", "forward pass"
 
@@ -41,7 +43,9 @@ def main(
       batch_size: about how many transformed pictures are seen at once.
       rounds: how often each is timed.
     """
-    cli.expect("batch-size", batch_size, batch_size >= images, f"{images}, the images, or more")
+    command_line.expect(
+        "batch-size", batch_size, batch_size >= images, f"{images}, the images, or more"
+    )
     run(architecture, images, steps, batch_size, rounds)
 
 
@@ -62,7 +66,7 @@ def run(name: str, count: int, steps: int, batch_size: int, rounds: int) -> floa
     print(describe_machine(["jax"]))
     print(f"{count} images, {len(maps)} steps each; distances at {' and '.join(layers)}")
     function, labels = network(net), np.arange(count)
-    logits = parallel.jit(lambda function, images: function(images)[0])
+    logits = compilation.jit(lambda function, images: function(images)[0])
     function = jax.device_put(function)
     batch = jax.device_put(np.resize(pictures, (batch_size, *pictures.shape[1:])))
 
@@ -79,4 +83,4 @@ def run(name: str, count: int, steps: int, batch_size: int, rounds: int) -> floa
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -20,13 +20,15 @@ from jax import Array
 from jax.tree_util import Partial
 from timing import describe_machine, interleave, print_ratio, print_table
 
-from zfnet_jax import architecture, cli, parallel
-from zfnet_jax.architecture import CHANNELS, Architecture, Conv
-from zfnet_jax.data import open_folder
+from zfnet_jax.commands import command_line
+from zfnet_jax.core import compilation
 from zfnet_jax.data.pipeline import Frames, all_batches
-from zfnet_jax.mining import mine
-from zfnet_jax.model import ZFNet, forward
-from zfnet_jax.trace import Params
+from zfnet_jax.data.splits import open_folder
+from zfnet_jax.features.mining import mine
+from zfnet_jax.zfnet import architecture
+from zfnet_jax.zfnet.architecture import CHANNELS, Architecture, Conv
+from zfnet_jax.zfnet.model import ZFNet, forward
+from zfnet_jax.zfnet.trace import Params
 
 OURS, PLAIN = "mining", "forward pass"
 MEAN = 127.5
@@ -50,7 +52,7 @@ def main(
       batches: how many of them a round has.
       rounds: how often each is timed.
     """
-    cli.expect("batches", batches, batches >= 1, "1 or more")
+    command_line.expect("batches", batches, batches >= 1, "1 or more")
     run(architecture, folder, batch_size, batches, rounds)
 
 
@@ -64,7 +66,7 @@ def run(name: str, folder: Path | None, batch_size: int, batches: int, rounds: i
     images = [jax.device_put(each) for each in pictures(arch, folder, batch_size, batches)]
     model = ZFNet(arch, 1000)
     params = jax.jit(model.init)(jax.random.key(0), images[0][:1])["params"]
-    logits = parallel.jit(lambda params, images: model.apply({"params": params}, images)[0])
+    logits = compilation.jit(lambda params, images: model.apply({"params": params}, images)[0])
 
     def plain() -> None:
         for each in images:
@@ -105,4 +107,4 @@ def pictures(
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

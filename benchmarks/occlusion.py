@@ -33,14 +33,16 @@ from subjects import MEAN, cuts, random_net
 from timing import alone, describe_machine, interleave, print_ratio, print_table
 from torch import nn
 
-from zfnet_jax import architecture, cli, parallel
 from zfnet_jax.analysis.network import fast_network
 from zfnet_jax.analysis.occlusion import Occlusion as Found
 from zfnet_jax.analysis.occlusion import occlude, per_pixel_mean
-from zfnet_jax.architecture import CHANNELS, Conv
-from zfnet_jax.data.scan import processors
-from zfnet_jax.memory import keep_freed_memory
-from zfnet_jax.net import Net
+from zfnet_jax.commands import command_line
+from zfnet_jax.core import compilation
+from zfnet_jax.core.devices import processors
+from zfnet_jax.core.memory import keep_freed_memory
+from zfnet_jax.networks.net import Net
+from zfnet_jax.zfnet import architecture
+from zfnet_jax.zfnet.architecture import CHANNELS, Conv
 
 OURS = "zfnet_jax"
 BATCH_SIZES = (16, 32, 64, 128)
@@ -69,7 +71,9 @@ def run(name: str, size: int, stride: int, rounds: int) -> float:
     print(describe_machine(["jax", "torch", "captum"]))
     image = cuts(arch.input_size, 1)[0].astype(np.float32) - MEAN
     net = _decided(random_net(arch), image)
-    cli.expect("stride", stride, (arch.input_size - size) % stride == 0, "to end at the edge")
+    command_line.expect(
+        "stride", stride, (arch.input_size - size) % stride == 0, "to end at the edge"
+    )
     found = _occlude(net, image, size, stride)()
     label = int(found.whole.argmax())
     mean = per_pixel_mean(found.drop(label), found.top_left, size, image.shape[:2])
@@ -102,7 +106,7 @@ def _decided(net: Net, image: np.ndarray) -> Net:
     """The net, sure enough of one class that a hidden part shows."""
     last = net.architecture.layers[-1].name
     function = fast_network(net)
-    logits, _ = parallel.jit(lambda image: function(image[None]))(image)
+    logits, _ = compilation.jit(lambda image: function(image[None]))(image)
     # With normal logits of deviation d, the largest of 1,000 is about exp(3.2 d) / exp(d^2 / 2).
     kernel = net.params[last]["kernel"] * (4.0 / np.asarray(logits).std())
     return replace(net, params={**net.params, last: {**net.params[last], "kernel": kernel}})
@@ -142,4 +146,4 @@ def _captum(
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from timing import describe_machine
 
-from zfnet_jax import cli
+from zfnet_jax.commands import command_line
 from zfnet_jax.data.pictures import open_pictures
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.source import Example, Source
@@ -64,7 +64,7 @@ def main(
       second: of the second.
       seed: of what is drawn.
     """
-    cli.expect("count", count, count >= 2, "2 or more")
+    command_line.expect("count", count, count >= 2, "2 or more")
     print(describe_machine(["jax", "numpy", "pillow"]))
     _plant("drawn pictures", Shapes("train", count, seed), seed)
     if images:
@@ -118,4 +118,4 @@ def _made_up(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

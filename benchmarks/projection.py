@@ -47,17 +47,19 @@ from subjects import CLASSES, MEAN, cuts, random_net
 from timing import alone, describe_machine, interleave, print_ratio
 from torch import Tensor, nn
 
-from zfnet_jax import architecture, cli, deconvnet, parallel
-from zfnet_jax.architecture import Architecture, ContrastNorm, Conv
-from zfnet_jax.data import open_folder
+from zfnet_jax.commands import command_line
+from zfnet_jax.core import compilation
+from zfnet_jax.core.devices import processors
+from zfnet_jax.core.memory import keep_freed_memory
 from zfnet_jax.data.pipeline import Frames
-from zfnet_jax.data.scan import processors
-from zfnet_jax.deconvnet import Units
-from zfnet_jax.memory import keep_freed_memory
-from zfnet_jax.model import ZFNet, forward
-from zfnet_jax.net import Net
-from zfnet_jax.projection import project_all
-from zfnet_jax.trace import Params
+from zfnet_jax.data.splits import open_folder
+from zfnet_jax.features.projection import project_all
+from zfnet_jax.networks.net import Net
+from zfnet_jax.zfnet import architecture, deconvnet
+from zfnet_jax.zfnet.architecture import Architecture, ContrastNorm, Conv
+from zfnet_jax.zfnet.deconvnet import Units
+from zfnet_jax.zfnet.model import ZFNet, forward
+from zfnet_jax.zfnet.trace import Params
 
 OURS, CAPTUM = "zfnet_jax", "Captum"
 PER_MAP = 9
@@ -85,8 +87,10 @@ def main(
       sample: how many units of each layer Captum projects.
       rounds: how often each is timed.
     """
-    cli.expect("images", images, images >= PER_MAP, f"{PER_MAP} or more")
-    cli.expect("sample", sample, sample >= max(BATCH_SIZES), f"{max(BATCH_SIZES)} or more, a batch")
+    command_line.expect("images", images, images >= PER_MAP, f"{PER_MAP} or more")
+    command_line.expect(
+        "sample", sample, sample >= max(BATCH_SIZES), f"{max(BATCH_SIZES)} or more, a batch"
+    )
     run(architecture, folder, images, sample, rounds)
 
 
@@ -203,7 +207,7 @@ def _check(net: Net, pictures: np.ndarray, wanted: Mapping[str, Units], count: i
     arch = net.architecture.without(*norms)
     images = pictures[:count].astype(np.float32) - MEAN
     torch_net = _torch_net(arch, net.params)
-    _, trace = parallel.jit(partial(forward, ZFNet(arch, CLASSES)))(net.params, images)
+    _, trace = compilation.jit(partial(forward, ZFNet(arch, CLASSES)))(net.params, images)
     worst = 0.0
     for layer, units in wanted.items():
         ones = np.ones(count, np.float32)
@@ -238,7 +242,7 @@ def _units(net: Net, pictures: np.ndarray) -> dict[str, Units]:
         }
         return {layer: (maps.argmax(1), maps.max(1)) for layer, maps in flat.items()}
 
-    find = parallel.jit(strongest)
+    find = compilation.jit(strongest)
     found = [find(net.params, image[None]) for image in pictures]
     wanted = {}
     for layer in layers:
@@ -266,4 +270,4 @@ def _from_folder(folder: Path, arch: Architecture, count: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

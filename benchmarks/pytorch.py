@@ -10,7 +10,7 @@ import torch
 from timing import alone
 from torch import Tensor, nn
 
-from zfnet_jax.architecture import (
+from zfnet_jax.zfnet.architecture import (
     CHANNELS,
     Architecture,
     ContrastNorm,
@@ -19,7 +19,7 @@ from zfnet_jax.architecture import (
     MaxPool,
     pads,
 )
-from zfnet_jax.trace import Params
+from zfnet_jax.zfnet.trace import Params
 
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels last": torch.channels_last}
 """The two orders in which PyTorch keeps maps; which is faster depends on processor and version."""

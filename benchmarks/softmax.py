@@ -20,12 +20,13 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from timing import describe_machine, interleave, print_ratio, print_table
 
-from zfnet_jax import checkpoint, cli
+from zfnet_jax.commands import command_line
 from zfnet_jax.experiments import features as kept
 from zfnet_jax.experiments.classify import choose_c, for_unit_rows, parts_by_class, standardise
 from zfnet_jax.experiments.folds import Fold, make_fold, per_class_accuracy
-from zfnet_jax.experiments.pool import open_pool
+from zfnet_jax.experiments.image_pool import open_pool
 from zfnet_jax.experiments.softmax import TOLERANCE, Softmax, fit, fit_softmax, objective
+from zfnet_jax.training import checkpoint
 
 OURS, THEIRS = "zfnet_jax", "scikit-learn"
 HIDDEN, TESTED = 128, 20
@@ -53,8 +54,8 @@ def main(
       source: the pictures for it, folder:PATH.
       rounds: how often each is timed.
     """
-    cli.expect("rounds", rounds, rounds >= 1, "1 or more")
-    cli.expect("c", c, c > 0, "a number above 0")
+    command_line.expect("rounds", rounds, rounds >= 1, "1 or more")
+    command_line.expect("c", c, c > 0, "a number above 0")
     if (ckpt is None) != (source is None):
         raise ValueError("expected both --ckpt and --source, or neither")
     print(describe_machine(["jax", "numpy", "scipy", "scikit-learn"]))
@@ -116,4 +117,4 @@ def _real(ckpt: Path, source: str, count: int) -> tuple[np.ndarray, np.ndarray, 
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -5,11 +5,10 @@ import numpy as np
 from PIL import Image
 from skimage import data as photographs
 
-from zfnet_jax.architecture import CHANNELS, Architecture
-from zfnet_jax.config import TrainConfig
 from zfnet_jax.data.preprocessing import Preprocessing, frame_size
-from zfnet_jax.model import ZFNet
-from zfnet_jax.net import Net
+from zfnet_jax.networks.net import Net
+from zfnet_jax.zfnet.architecture import CHANNELS, Architecture
+from zfnet_jax.zfnet.model import ZFNet
 
 CLASSES = 1000
 MEAN = 127.5
@@ -54,4 +53,4 @@ def random_net(arch: Architecture, *, cropped: bool = False) -> Net:
     frame = frame_size(arch.input_size) if cropped else arch.input_size
     preprocessing = Preprocessing(frame, np.full((1, 1, CHANNELS), MEAN, np.float32))
     names = tuple(map(str, range(CLASSES)))
-    return Net(TrainConfig(architecture=arch), params, preprocessing, names, step=0)
+    return Net(arch, params, preprocessing, names, step=0)

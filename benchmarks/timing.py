@@ -10,7 +10,7 @@ from importlib import metadata
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from zfnet_jax.data.scan import processors
+from zfnet_jax.core.devices import processors
 from zfnet_jax.experiments.hardware import processor_name
 
 

@@ -23,14 +23,16 @@ from pytorch import compiled, expect_same, images_of, in_all_ways, network, use_
 from timing import alone, describe_machine, interleave, print_ratio, print_table
 from torch import Tensor, nn
 
-from zfnet_jax import architecture, cli, parallel
-from zfnet_jax.architecture import Architecture
+from zfnet_jax.commands import command_line
 from zfnet_jax.config import OptimizerConfig
+from zfnet_jax.core import compilation
+from zfnet_jax.core.devices import processors
+from zfnet_jax.core.memory import keep_freed_memory
 from zfnet_jax.data.pipeline import Batch
-from zfnet_jax.data.scan import processors
-from zfnet_jax.memory import keep_freed_memory
-from zfnet_jax.model import ZFNet
-from zfnet_jax.step import benchmark_step
+from zfnet_jax.training.step import benchmark_step
+from zfnet_jax.zfnet import architecture
+from zfnet_jax.zfnet.architecture import Architecture
+from zfnet_jax.zfnet.model import ZFNet
 
 OURS = "zfnet_jax"
 MEAN = 127.5
@@ -82,7 +84,7 @@ def _our_step(arch: Architecture, batch_size: int) -> Callable[[], object]:
 def _check(arch: Architecture, params: dict, batch: Batch) -> None:
     """Refuses to compare nets that do not give the same logits."""
     images = np.asarray(batch.frames[:2, : arch.input_size, : arch.input_size], np.float32) - MEAN
-    ours, _ = parallel.jit(ZFNet(arch, 1000).apply)({"params": params}, images)
+    ours, _ = compilation.jit(ZFNet(arch, 1000).apply)({"params": params}, images)
     with torch.inference_mode():
         expect_same(ours, network(arch, params).eval()(images_of(images)))
 
@@ -153,4 +155,4 @@ def _cap(filters: Sequence[Tensor], limit: float) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

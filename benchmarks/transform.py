@@ -19,8 +19,11 @@ from jax import Array
 from subjects import MEAN, cuts, random_net
 from timing import describe_machine, interleave, print_cost, print_table
 
-from zfnet_jax import architecture, cli, parallel, transform
 from zfnet_jax.analysis.network import network
+from zfnet_jax.commands import command_line
+from zfnet_jax.core import compilation
+from zfnet_jax.transform import projection
+from zfnet_jax.zfnet import architecture
 
 OURS, PLAIN = "transform", "jax.vjp"
 
@@ -51,7 +54,7 @@ def run(name: str, layer: str, count: int, rounds: int) -> float:
         return function(images)[1][layer]
 
     def ours(images: Array, function: Any) -> Array:
-        outputs, project = transform.deconvnet(maps)(images, function)
+        outputs, project = projection.deconvnet(maps)(images, function)
         return project(jnp.ones_like(outputs))
 
     def plain(images: Array, function: Any) -> Array:
@@ -59,7 +62,7 @@ def run(name: str, layer: str, count: int, rounds: int) -> float:
         return pullback(jnp.ones_like(outputs))[0]
 
     def timed(way: Callable[..., Array]) -> Callable[[], object]:
-        compiled = parallel.jit(way)
+        compiled = compilation.jit(way)
         return lambda: jax.block_until_ready(compiled(pictures, function))
 
     print(describe_machine(["jax"]))
@@ -70,4 +73,4 @@ def run(name: str, layer: str, count: int, rounds: int) -> float:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

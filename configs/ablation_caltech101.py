@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from zfnet_jax import config
-from zfnet_jax.architecture import ZFNET
 from zfnet_jax.config import TrainConfig
+from zfnet_jax.zfnet.architecture import ZFNET
 
 NET = (
     ZFNET.edit("conv1", size=5, stride=1)

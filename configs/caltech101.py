@@ -10,8 +10,9 @@ Every class is drawn equally often, since the largest has 25 times as many
 pictures as the smallest and the measure is the mean of per-class accuracies.
 """
 
-from zfnet_jax.architecture import ZFNET_128
-from zfnet_jax.config import DataConfig, LoopConfig, OptimizerConfig, TrainConfig
+from zfnet_jax.config import LoopConfig, OptimizerConfig, TrainConfig
+from zfnet_jax.data.config import DataConfig
+from zfnet_jax.zfnet.architecture import ZFNET_128
 
 
 def get_config() -> TrainConfig:

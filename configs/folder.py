@@ -5,8 +5,9 @@
 The recipe is that of configs/caltech101.py.
 """
 
-from zfnet_jax.architecture import ZFNET_128
-from zfnet_jax.config import DataConfig, LoopConfig, OptimizerConfig, TrainConfig
+from zfnet_jax.config import LoopConfig, OptimizerConfig, TrainConfig
+from zfnet_jax.data.config import DataConfig
+from zfnet_jax.zfnet.architecture import ZFNET_128
 
 
 def get_config() -> TrainConfig:

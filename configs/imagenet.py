@@ -18,8 +18,9 @@ No such run has been made with this code. Section 3 leaves open, and here are Al
 decay, the factor at a plateau. Ours: the patience, and that the filter cap follows every update.
 """
 
-from zfnet_jax.architecture import ZFNET
-from zfnet_jax.config import DataConfig, LoopConfig, OptimizerConfig, TrainConfig
+from zfnet_jax.config import LoopConfig, OptimizerConfig, TrainConfig
+from zfnet_jax.data.config import DataConfig
+from zfnet_jax.zfnet.architecture import ZFNET
 
 
 def get_config() -> TrainConfig:

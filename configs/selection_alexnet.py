@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from zfnet_jax import config
-from zfnet_jax.architecture import ALEXNET, ZFNET_128, Conv, Dense
 from zfnet_jax.config import TrainConfig
+from zfnet_jax.zfnet.architecture import ALEXNET, ZFNET_128, Conv, Dense
 
 WIDTHS = {
     layer.name: layer.features

@@ -1,8 +1,8 @@
 """Settings of every test, and the tiny net that most numerical tests share."""
 
 import atexit
+import importlib
 import os
-import runpy
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,9 +18,9 @@ import pytest
 from jax import Array
 from jax.tree_util import Partial
 
-from zfnet_jax.architecture import Architecture, ContrastNorm, Conv, Dense, MaxPool
-from zfnet_jax.model import ZFNet, forward
-from zfnet_jax.trace import Params, Trace
+from zfnet_jax.zfnet.architecture import Architecture, ContrastNorm, Conv, Dense, MaxPool
+from zfnet_jax.zfnet.model import ZFNet, forward
+from zfnet_jax.zfnet.trace import Params, Trace
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -141,6 +141,6 @@ def _cache_home(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def main(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """What tools/NAME.py runs, for a module test_tools_NAME.py."""
-    name = request.path.stem.removeprefix("test_tools_")
-    return runpy.run_path(str(ROOT / "tools" / f"{name}.py"))["main"]
+    """What a command calls with its options, for a module test_NAME_command.py."""
+    name = request.path.stem.removeprefix("test_").removesuffix("_command")
+    return importlib.import_module(f"zfnet_jax.commands.{name}").main

@@ -10,10 +10,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from zfnet_jax.architecture import Architecture
-from zfnet_jax.importers.assembly import Imported
-from zfnet_jax.importers.torch import FAMILIES, Family
-from zfnet_jax.model import ZFNet, forward
+from zfnet_jax.networks.importers.assembly import Imported
+from zfnet_jax.networks.importers.torch import FAMILIES, Family
+from zfnet_jax.zfnet.architecture import Architecture
+from zfnet_jax.zfnet.model import ZFNet, forward
 
 SIZE, CLASSES = 33, 5
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from zfnet_jax.architecture import Architecture, ContrastNorm, Conv, Dense, MaxPool
+from zfnet_jax.zfnet.architecture import Architecture, ContrastNorm, Conv, Dense, MaxPool
 
 Array = np.ndarray
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from zfnet_jax.report.atlas import Atlas, Control, Entry, Layer, Unit
+from zfnet_jax.report.atlas_pages import Atlas, Control, Entry, Layer, Unit
 from zfnet_jax.report.pictures import save, tile
 
 INPUT = 224

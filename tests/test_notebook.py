@@ -1,13 +1,13 @@
 """The notebooks run from their first cell to their last, on the CPU, with a small setting."""
 
-from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from conftest import ROOT
 from nbclient import NotebookClient
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = ROOT / "notebooks"
 NAMES = ["train", "look"]
 
 

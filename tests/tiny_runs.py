@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import CONFIG, PICTURES, Finished, Zfnet
+from command_runs import CONFIG, PICTURES, Finished, Zfnet
 from PIL import Image
 
 COLOURS = {"blue": (60, 80, 180), "green": (60, 170, 80), "red": (180, 70, 60)}

@@ -1,7 +1,8 @@
 """ZFNet and its deconvnet (Zeiler & Fergus 2014) in JAX and Flax.
 
-The architecture is data (`architecture`): the forward pass walks it up (`model`), the deconvnet
-walks it down (`deconvnet`), and both read one plain dict of parameters.
+The architecture is data (`architecture`): the forward pass (`ZFNet`) walks it up, the deconvnet
+(`deconvnet`) walks it down, and both read one plain dict of parameters. The names that this module
+exports are the public ones; each is imported when it is first used.
 
 Conventions, used by every module:
 
@@ -18,4 +19,53 @@ Conventions, used by every module:
   used: lower precisions flip switches.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zfnet_jax import transform as transform
+    from zfnet_jax.analysis import occlusion as occlusion
+    from zfnet_jax.config import DataConfig as DataConfig
+    from zfnet_jax.config import LoopConfig as LoopConfig
+    from zfnet_jax.config import OptimizerConfig as OptimizerConfig
+    from zfnet_jax.config import TrainConfig as TrainConfig
+    from zfnet_jax.features import mining as mining
+    from zfnet_jax.training import checkpoint as checkpoint
+    from zfnet_jax.training.checkpoint import load as load
+    from zfnet_jax.zfnet import architecture as architecture
+    from zfnet_jax.zfnet import deconvnet as deconvnet
+    from zfnet_jax.zfnet.deconvnet import Units as Units
+    from zfnet_jax.zfnet.model import ZFNet as ZFNet
+
 __version__ = "0.1.0"
+
+_MODULES = {
+    "architecture": "zfnet_jax.zfnet.architecture",
+    "checkpoint": "zfnet_jax.training.checkpoint",
+    "deconvnet": "zfnet_jax.zfnet.deconvnet",
+    "mining": "zfnet_jax.features.mining",
+    "occlusion": "zfnet_jax.analysis.occlusion",
+    "transform": "zfnet_jax.transform",
+}
+_ATTRIBUTES = {
+    "DataConfig": "zfnet_jax.config",
+    "LoopConfig": "zfnet_jax.config",
+    "OptimizerConfig": "zfnet_jax.config",
+    "TrainConfig": "zfnet_jax.config",
+    "Units": "zfnet_jax.zfnet.deconvnet",
+    "ZFNet": "zfnet_jax.zfnet.model",
+    "load": "zfnet_jax.training.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name at its first use, so that `import zfnet_jax` is quick."""
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    if name in _ATTRIBUTES:
+        return getattr(importlib.import_module(_ATTRIBUTES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES, *_ATTRIBUTES])

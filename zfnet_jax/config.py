@@ -3,83 +3,20 @@
 import dataclasses
 import math
 import runpy
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-from zfnet_jax import architecture as architectures
-from zfnet_jax.architecture import Architecture
-
-
-def _limited(default: Any, holds: Callable[[Any], bool], form: str) -> Any:
-    """A field with a default whose values must satisfy `holds`, said in words as `form`."""
-    return field(default=default, metadata={"holds": holds, "form": form})
-
-
-def _at_least(least: int, default: int) -> Any:
-    return _limited(default, lambda value: value >= least, f"{least} or more")
-
-
-class _Checked:
-    """A dataclass that refuses values of another type or out of their range, by their name."""
-
-    def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for each in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
-            value = getattr(self, each.name)
-            hint = hints[each.name]
-            if get_origin(hint) is Literal:
-                fits, form = value in get_args(hint), f"one of {', '.join(get_args(hint))}"
-            elif get_origin(hint) is tuple:
-                kind = get_args(hint)[0]
-                fits = isinstance(value, tuple) and all(type(part) is kind for part in value)
-                form = f"a tuple of {kind.__name__}"
-            else:
-                # An integer is a number too, True is not.
-                kinds = (float, int) if hint is float else (hint,)
-                fits = isinstance(value, kinds) and (hint is bool or not isinstance(value, bool))
-                form = getattr(hint, "__name__", str(hint))
-            holds = each.metadata.get("holds")
-            if fits and holds:
-                fits, form = holds(value), each.metadata["form"]
-            if not fits:
-                raise ValueError(f"{each.name} = {value!r}: expected {form}")
+from zfnet_jax.core.checked import Checked, at_least, limited
+from zfnet_jax.data.config import DataConfig
+from zfnet_jax.zfnet import architecture as architectures
+from zfnet_jax.zfnet.architecture import Architecture
 
 
 @dataclass(frozen=True)
-class DataConfig(_Checked):
-    """Which pictures, and how they become batches.
-
-    Attributes:
-      source: "shapes" (embedded), "folder:PATH" or "tfds:NAME[@DIR]".
-      val_fraction: the part held out for validation where the source has no split, 0..1.
-      train_list: a file with one CLASS/FILE a line, for a folder whose split is fixed.
-      val_list: the validation images of that split.
-      exclude: a file with one name a line, of images to leave out.
-      crops: "views", one of the paper's ten drawn per image and step, or "random" crops and flips.
-      balanced: draw every class equally often rather than every image.
-      mean_images: how many training images the mean is taken over, drawn by the seed; 0 for all.
-      threads: threads that decode; 0 for one per processor.
-      cache_gib: decoded pictures stay in memory where the whole set fits into this, in GiB.
-    """
-
-    source: str = "shapes"
-    val_fraction: float = _limited(0.2, lambda value: 0 < value < 1, "between 0 and 1")
-    train_list: str | None = None
-    val_list: str | None = None
-    exclude: str | None = None
-    crops: Literal["views", "random"] = "views"
-    balanced: bool = False
-    mean_images: int = _at_least(0, default=0)
-    threads: int = _at_least(0, default=0)
-    cache_gib: float = _limited(2.0, lambda value: value >= 0, "0 or more")
-
-
-@dataclass(frozen=True)
-class OptimizerConfig(_Checked):
+class OptimizerConfig(Checked):
     """Stochastic gradient descent as in section 3; what the paper leaves open is marked ours.
 
     Attributes:
@@ -96,16 +33,16 @@ class OptimizerConfig(_Checked):
       first_layer_cap: the largest RMS of a first-layer filter, 0 for `filter_cap`'s (ours).
     """
 
-    learning_rate: float = _limited(0.01, lambda value: 0 < value < math.inf, "a number above 0")
-    momentum: float = _limited(0.9, lambda value: 0 <= value < 1, "0 up to below 1")
-    weight_decay: float = _limited(5e-4, lambda value: 0 <= value < 1, "0 up to below 1")
-    filter_cap: float = _limited(0.1, lambda value: value >= 0, "0 or more")
+    learning_rate: float = limited(0.01, lambda value: 0 < value < math.inf, "a number above 0")
+    momentum: float = limited(0.9, lambda value: 0 <= value < 1, "0 up to below 1")
+    weight_decay: float = limited(5e-4, lambda value: 0 <= value < 1, "0 up to below 1")
+    filter_cap: float = limited(0.1, lambda value: value >= 0, "0 or more")
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
-    factor: float = _limited(0.1, lambda value: 0 < value < 1, "between 0 and 1")
-    patience: int = _at_least(1, default=5)
-    warmup_steps: int = _at_least(0, default=0)
-    first_layer_rate: float = _limited(1.0, lambda value: 0 < value < math.inf, "a number above 0")
-    first_layer_cap: float = _limited(0.0, lambda value: value >= 0, "0 or more")
+    factor: float = limited(0.1, lambda value: 0 < value < 1, "between 0 and 1")
+    patience: int = at_least(1, default=5)
+    warmup_steps: int = at_least(0, default=0)
+    first_layer_rate: float = limited(1.0, lambda value: 0 < value < math.inf, "a number above 0")
+    first_layer_cap: float = limited(0.0, lambda value: value >= 0, "0 or more")
 
     @property
     def cap_of_first_layer(self) -> float:
@@ -114,7 +51,7 @@ class OptimizerConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class LoopConfig(_Checked):
+class LoopConfig(Checked):
     """How long, and what is written on the way.
 
     Attributes:
@@ -128,15 +65,15 @@ class LoopConfig(_Checked):
       log_steps: steps between two training lines of metrics.jsonl.
     """
 
-    epochs: int = _at_least(1, default=70)
-    max_steps: int = _at_least(0, default=0)
-    batch_size: int = _at_least(1, default=128)
-    checkpoint_steps: int = _at_least(0, default=0)
-    keep: int = _at_least(1, default=2)
-    snapshot_epochs: tuple[int, ...] = _limited(
+    epochs: int = at_least(1, default=70)
+    max_steps: int = at_least(0, default=0)
+    batch_size: int = at_least(1, default=128)
+    checkpoint_steps: int = at_least(0, default=0)
+    keep: int = at_least(1, default=2)
+    snapshot_epochs: tuple[int, ...] = limited(
         (1, 2, 5, 10, 20, 30, 40, 64), lambda value: min(value, default=1) >= 1, "numbers from 1 on"
     )
-    log_steps: int = _at_least(1, default=10)
+    log_steps: int = at_least(1, default=10)
 
 
 _BY_NAME = PrimitiveConstructorSpec(
@@ -149,7 +86,7 @@ _BY_NAME = PrimitiveConstructorSpec(
 
 
 @dataclass(frozen=True)
-class TrainConfig(_Checked):
+class TrainConfig(Checked):
     """One training run.
 
     Attributes:
@@ -164,11 +101,11 @@ class TrainConfig(_Checked):
       train: for how long.
     """
 
-    name: str = _limited("shapes", lambda value: value and "/" not in value, "a name without /")
+    name: str = limited("shapes", lambda value: value and "/" not in value, "a name without /")
     architecture: Annotated[Architecture, _BY_NAME] = architectures.ZFNET_SMALL
     init: Literal["paper", "he"] = "paper"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: int = _limited(0, lambda value: 0 <= value < 2**31, "0 up to below 2^31")
+    seed: int = limited(0, lambda value: 0 <= value < 2**31, "0 up to below 2^31")
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: LoopConfig = field(default_factory=LoopConfig)

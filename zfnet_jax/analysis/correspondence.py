@@ -16,9 +16,9 @@ from jax import Array
 from jax.sharding import Mesh
 from jax.tree_util import Partial
 
-from zfnet_jax import parallel
-from zfnet_jax.architecture import Architecture, Conv
-from zfnet_jax.mining import Function
+from zfnet_jax.core import compilation, devices
+from zfnet_jax.features.mining import Function
+from zfnet_jax.zfnet.architecture import Architecture, Conv
 
 
 class Consistency(NamedTuple):
@@ -64,14 +64,14 @@ def features(
     Raises:
       ValueError: there is no such layer.
     """
-    mesh = parallel.make_mesh().local_mesh
+    mesh = devices.make_mesh().local_mesh
     given = function if isinstance(function, Partial) else Partial(function)
     _, shapes = jax.eval_shape(given, images)
     for name in layers:
         if name not in shapes:
             raise ValueError(f"layer {name!r}: expected one of {', '.join(shapes)}")
-    go_up, cut = _compiled(mesh, tuple(layers)), parallel.by_example(mesh)
-    given = jax.device_put(given, parallel.replicated(mesh))
+    go_up, cut = _compiled(mesh, tuple(layers)), devices.by_example(mesh)
+    given = jax.device_put(given, devices.replicated(mesh))
     size = -(-min(batch_size, len(images)) // mesh.size) * mesh.size
     found = []
     for start in range(0, len(images), size):
@@ -87,8 +87,8 @@ def _compiled(mesh: Mesh, layers: tuple[str, ...]) -> Callable[..., dict[str, Ar
         _, activations = function(images)
         return {name: activations[name].reshape(len(images), -1) for name in layers}
 
-    cut = parallel.by_example(mesh)
-    return parallel.jit(go_up, in_shardings=(parallel.replicated(mesh), cut), out_shardings=cut)
+    cut = devices.by_example(mesh)
+    return compilation.jit(go_up, in_shardings=(devices.replicated(mesh), cut), out_shardings=cut)
 
 
 def signs(before: np.ndarray, after: np.ndarray) -> np.ndarray:

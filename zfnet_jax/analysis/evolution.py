@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from zfnet_jax import checkpoint
-from zfnet_jax.array_file import ArrayFile
+from zfnet_jax.core.array_file import ArrayFile
 from zfnet_jax.data.pipeline import Frames
-from zfnet_jax.mining import NOWHERE, Top
-from zfnet_jax.strongest import Chosen, choose, mine_frames, project_units_to_files
+from zfnet_jax.features.mining import NOWHERE, Top
+from zfnet_jax.features.top_units import Chosen, choose, mine_frames, project_units_to_files
+from zfnet_jax.training import checkpoint
 
 
 @dataclass(frozen=True, eq=False)

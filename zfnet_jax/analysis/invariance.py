@@ -21,15 +21,15 @@ from jax.sharding import Mesh
 from jax.tree_util import Partial
 from tqdm import tqdm
 
-from zfnet_jax import parallel
 from zfnet_jax.analysis.network import network
-from zfnet_jax.architecture import Architecture, Conv
+from zfnet_jax.core import compilation, devices
+from zfnet_jax.core.pixels import raw_to_pixels
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.data.preprocessing import corners
-from zfnet_jax.mining import Function
-from zfnet_jax.net import Net
-from zfnet_jax.report.pictures import raw_to_pixels
-from zfnet_jax.viewing import compiled_view
+from zfnet_jax.features.mining import Function
+from zfnet_jax.features.views import compiled_view
+from zfnet_jax.networks.net import Net
+from zfnet_jax.zfnet.architecture import Architecture, Conv
 
 PAPER_SIZE = 224
 """The input that the paper's translations are for, in pixels."""
@@ -177,7 +177,7 @@ def respond(
     Raises:
       ValueError: there is no such layer or label.
     """
-    mesh = parallel.make_mesh().local_mesh
+    mesh = devices.make_mesh().local_mesh
     given = function if isinstance(function, Partial) else Partial(function)
     logits, activations = jax.eval_shape(given, images)
     originals = {}
@@ -189,7 +189,7 @@ def respond(
     wrong = [label for label in labels if not 0 <= label < logits.shape[-1]]
     if wrong:
         raise ValueError(f"label {wrong[0]}: expected 0..{logits.shape[-1] - 1}")
-    step, whole = _compiled_step(mesh), parallel.replicated(mesh)
+    step, whole = _compiled_step(mesh), devices.replicated(mesh)
     every = np.concatenate([_IDENTITY[None], np.asarray(maps, np.float32)])
     fixed = given, images, np.asarray(labels, np.int32)
     given, images, labels, originals = jax.device_put((*fixed, originals), whole)
@@ -233,8 +233,8 @@ def _compiled_step(mesh: Mesh) -> Callable[..., Any]:
         probability = jnp.take_along_axis(shares, labels[None, :, None], axis=2)[..., 0]
         return (distance, probability), originals
 
-    whole, cut = parallel.replicated(mesh), parallel.by_example(mesh)
-    return parallel.jit(
+    whole, cut = devices.replicated(mesh), devices.by_example(mesh)
+    return compilation.jit(
         step,
         donate_argnums=4,
         in_shardings=(whole, whole, whole, cut, whole, whole),
@@ -267,7 +267,7 @@ def respond_to_items(
       The responses, and the labels, (n,) int, all of them known.
     """
     view, function = compiled_view(net), network(net)
-    classify = parallel.jit(lambda function, images: function(images)[0].argmax(axis=1))
+    classify = compilation.jit(lambda function, images: function(images)[0].argmax(axis=1))
     size, labels, found = min(GROUP, len(items)), labels.copy(), []
     starts = range(0, len(items), size)
     for start in tqdm(starts, "transforming", disable=None, leave=False, unit="group"):
@@ -294,6 +294,6 @@ def transformed(net: Net, frames: Frames, items: np.ndarray, maps: np.ndarray) -
     """
     size = net.architecture.input_size
     top, left = corners(net.preprocessing.frame, size)[-1]
-    moved = parallel.jit(warp)(compiled_view(net)(frames.batch(items).frames), maps)
+    moved = compilation.jit(warp)(compiled_view(net)(frames.batch(items).frames), maps)
     raw = net.preprocessing.undo(moved, (int(top), int(left)))
     return raw_to_pixels(np.swapaxes(raw, 0, 1))

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from zfnet_jax import ops, winograd
-from zfnet_jax.architecture import Architecture
-from zfnet_jax.model import walk
-from zfnet_jax.net import Net
+from zfnet_jax.analysis import winograd
+from zfnet_jax.networks.net import Net
+from zfnet_jax.zfnet import ops
+from zfnet_jax.zfnet.architecture import Architecture
+from zfnet_jax.zfnet.model import walk
 
 _prepare = partial(jax.jit, static_argnums=0)(winograd.prepare)
 

@@ -19,8 +19,8 @@ from jax import Array
 from jax.sharding import Mesh
 from jax.tree_util import Partial
 
-from zfnet_jax import parallel
-from zfnet_jax.mining import Function
+from zfnet_jax.core import compilation, devices
+from zfnet_jax.features.mining import Function
 
 SIZE, STRIDE = 50 / 224, 6 / 224
 """The paper's square and its steps, as shares of the input's width."""
@@ -138,9 +138,9 @@ def occlude(
       ValueError: the square is not one for this picture; there is no such layer or map.
     """
     top_left = positions(image.shape[:2], size, stride)
-    mesh = parallel.make_mesh().local_mesh
+    mesh = devices.make_mesh().local_mesh
     given = function if isinstance(function, Partial) else Partial(function)
-    given, image = jax.device_put((given, jnp.asarray(image)), parallel.replicated(mesh))
+    given, image = jax.device_put((given, jnp.asarray(image)), devices.replicated(mesh))
     _expect_map(function, image, layer, number)
     find, sweep = _compiled(mesh, layer)
     chosen, row, col, strongest = find(given, image, -1 if number is None else number)
@@ -185,8 +185,8 @@ def _compiled(mesh: Mesh, layer: str) -> tuple[Callable[..., Any], Callable[...,
         maps = activations[layer][..., number]
         return jax.nn.softmax(outputs), maps.reshape(len(corners), -1).sum(axis=1)
 
-    whole, cut = parallel.replicated(mesh), parallel.by_example(mesh)
-    return parallel.jit(find, out_shardings=whole), parallel.jit(
+    whole, cut = devices.replicated(mesh), devices.by_example(mesh)
+    return compilation.jit(find, out_shardings=whole), compilation.jit(
         sweep,
         many_products=True,
         in_shardings=(whole, whole, cut, whole, whole, whole),

@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from zfnet_jax.analysis.occlusion import Occlusion
+from zfnet_jax.core.pixels import raw_to_pixels
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.data.preprocessing import centre_view, corners
-from zfnet_jax.deconvnet import Units
-from zfnet_jax.feature_maps import Panel
-from zfnet_jax.mining import NOWHERE
-from zfnet_jax.net import Net
-from zfnet_jax.projection import project_all
-from zfnet_jax.report.pictures import raw_to_pixels
+from zfnet_jax.features.feature_maps import Panel
+from zfnet_jax.features.mining import NOWHERE
+from zfnet_jax.features.projection import project_all
+from zfnet_jax.networks.net import Net
+from zfnet_jax.zfnet.deconvnet import Units
 
 OTHERS = 3
 """Other pictures whose projections are shown, as in the paper."""

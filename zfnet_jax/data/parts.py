@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zfnet_jax.files import read_json
+from zfnet_jax.core.files import read_json
 
 _FIELDS = ("image", "part", "top", "left", "height", "width")
 

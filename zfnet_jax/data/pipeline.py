@@ -13,8 +13,8 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
+from zfnet_jax.core.devices import processors
 from zfnet_jax.data.decode import decode
-from zfnet_jax.data.scan import processors
 from zfnet_jax.data.source import Source
 
 GIB = 2**30

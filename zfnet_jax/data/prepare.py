@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
+from zfnet_jax.core.devices import processors
 from zfnet_jax.data.decode import UnreadableImage, decode
 from zfnet_jax.data.folder import open_folder
-from zfnet_jax.data.scan import processors
 from zfnet_jax.data.source import Source, Splits
 
 JPEG_QUALITY = 95

@@ -19,9 +19,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from zfnet_jax import __version__
+from zfnet_jax.core.devices import processors
+from zfnet_jax.core.files import write_text
 from zfnet_jax.data.decode import FORMATS, UnreadableImage, decode
 from zfnet_jax.data.source import Skipped
-from zfnet_jax.files import write_text
 
 _READER = f"zfnet_jax {__version__}, pillow {PIL.__version__}"
 _FRAME = 8  # Decoding for a tiny frame reads every byte and is the cheapest for JPEG.
@@ -65,11 +66,6 @@ def scan(root: Path, names: Iterable[str]) -> tuple[list[str], list[Skipped]]:
     usable = sorted(name for name, reason in reasons.items() if not reason)
     skipped = [Skipped(_printable(name), reason) for name, reason in reasons.items() if reason]
     return usable, sorted(skipped)
-
-
-def processors() -> int:
-    """How many processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_picture_name(name: str) -> bool:

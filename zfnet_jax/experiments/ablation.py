@@ -10,14 +10,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from zfnet_jax import checkpoint, metrics
-from zfnet_jax.architecture import ZFNET, Architecture, Conv, Dense
 from zfnet_jax.config import TrainConfig
-from zfnet_jax.data import open_splits
-from zfnet_jax.evaluate import evaluate_nets
+from zfnet_jax.data.splits import open_splits
 from zfnet_jax.experiments.record import Record
-from zfnet_jax.run_folder import identify
-from zfnet_jax.train import fit
+from zfnet_jax.report.training_run import draw_training_run
+from zfnet_jax.training import checkpoint, metrics
+from zfnet_jax.training.evaluation import evaluate_nets
+from zfnet_jax.training.run import fit
+from zfnet_jax.training.run_folder import identify
+from zfnet_jax.zfnet.architecture import ZFNET, Architecture, Conv, Dense
 
 
 class Errors(NamedTuple):
@@ -208,6 +209,7 @@ def train(
         raise ValueError(f"model {ablation.name}, seed {seed}: {error}") from error
     if signal:
         return signal
+    draw_training_run(run)
     net = checkpoint.load(run)
     on_train, on_val = (evaluate_nets([net], source)[0] for source in (splits.train, splits.val))
     errors = Errors(1 - on_train["top1"], 1 - on_val["top1"], 1 - on_val["top5"])

@@ -20,17 +20,18 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from zfnet_jax import optimizer, parallel
-from zfnet_jax.architecture import CHANNELS
 from zfnet_jax.config import TrainConfig
-from zfnet_jax.course import Course
-from zfnet_jax.data import open_splits
+from zfnet_jax.core import compilation, devices, signals
 from zfnet_jax.data.pipeline import Batch
 from zfnet_jax.data.preprocessing import Crops, Preprocessing, frame_size
 from zfnet_jax.data.source import pictures_of
-from zfnet_jax.model import ZFNet
-from zfnet_jax.step import TrainState, init_state, make_train_step
-from zfnet_jax.train import fit
+from zfnet_jax.data.splits import open_splits
+from zfnet_jax.report.training_run import draw_training_run
+from zfnet_jax.training import optimizer
+from zfnet_jax.training.run import Course, fit
+from zfnet_jax.training.step import TrainState, init_state, make_train_step
+from zfnet_jax.zfnet.architecture import CHANNELS
+from zfnet_jax.zfnet.model import ZFNet
 
 
 def members(config: TrainConfig, count: int) -> list[TrainConfig]:
@@ -57,6 +58,7 @@ def fit_one_by_one(configs: Sequence[TrainConfig], runs: Sequence[Path]) -> int 
         signal = fit(config, run)
         if signal:
             return signal
+        draw_training_run(run)
     return None
 
 
@@ -74,9 +76,9 @@ def fit_together(configs: Sequence[TrainConfig], runs: Sequence[Path]) -> int | 
       The signal that stopped it early, after all was saved; None at the end.
 
     Raises:
-      ValueError: as `train.fit`.
+      ValueError: as `training.run.fit`.
     """
-    with parallel.StopRequest() as stop, ExitStack() as stack:
+    with signals.StopRequest() as stop, ExitStack() as stack:
         courses: list[Course] = []
         for config, run in zip(configs, runs, strict=True):
             others = [course.setting for course in courses]
@@ -88,6 +90,8 @@ def fit_together(configs: Sequence[TrainConfig], runs: Sequence[Path]) -> int | 
         if not stop.noted():
             for course in courses:
                 course.finish()
+            for run in runs:
+                draw_training_run(run)
     return stop.signal
 
 
@@ -97,16 +101,16 @@ def _under_way(courses: Sequence[Course]) -> list[Course]:
     ]
 
 
-def _advance(courses: Sequence[Course], until: int, stop: parallel.StopRequest) -> None:
+def _advance(courses: Sequence[Course], until: int, stop: signals.StopRequest) -> None:
     """Takes courses that stand at one step to another, or to where they are asked to stop."""
     setting, config = courses[0].setting, courses[0].config
-    mesh, whole = setting.mesh, parallel.replicated(setting.mesh)
+    mesh, whole = setting.mesh, devices.replicated(setting.mesh)
     step = stacked_step(setting.model, setting.tx, setting.preprocessing, config.data.crops, mesh)
     stack = jax.jit(_stack, out_shardings=whole)
     unstack = jax.jit(partial(_unstack, count=len(courses)), out_shardings=whole)
     seeds = jnp.array([course.config.seed for course in courses], jnp.int32)
     means = np.stack([course.setting.preprocessing.mean for course in courses])
-    seeds, means = parallel.replicate(mesh, (seeds, means))
+    seeds, means = devices.replicate(mesh, (seeds, means))
     batches = zip(*(course.batches() for course in courses), strict=True)
     by_example = NamedSharding(mesh, PartitionSpec(None, "data"))
 
@@ -179,9 +183,9 @@ def stacked_step(
         mine = replace(preprocessing, mean=mean)
         return make_train_step(model, tx, mine, crops, seed)(state, batch)
 
-    whole = parallel.replicated(mesh)
+    whole = devices.replicated(mesh)
     by_example = NamedSharding(mesh, PartitionSpec(None, "data"))
-    return parallel.jit(
+    return compilation.jit(
         jax.vmap(step),
         donate_argnums=0,
         in_shardings=(whole, by_example, whole, whole),
@@ -201,11 +205,11 @@ def bytes_together(config: TrainConfig, num_classes: int, count: int) -> int:
       count: how many nets.
     """
     arch, frame = config.architecture, frame_size(config.architecture.input_size)
-    model = ZFNet(arch, num_classes, dtype=parallel.compute_dtype(config.dtype))
+    model = ZFNet(arch, num_classes, dtype=devices.compute_dtype(config.dtype))
     tx = optimizer.make_optimizer(config.optimizer, arch, total_steps=1)
     mean = np.zeros((frame, frame, CHANNELS), np.float32)
     step = stacked_step(
-        model, tx, Preprocessing(frame, mean), config.data.crops, parallel.make_mesh()
+        model, tx, Preprocessing(frame, mean), config.data.crops, devices.make_mesh()
     )
     rows = config.train.batch_size
     one = (

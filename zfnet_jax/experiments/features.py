@@ -23,14 +23,15 @@ from jax import Array
 from jax.tree_util import Partial
 from tqdm import tqdm
 
-from zfnet_jax import __version__, parallel
-from zfnet_jax.architecture import ZFNET, Architecture, Conv, Dense
-from zfnet_jax.array_file import ArrayFile
+from zfnet_jax import __version__
+from zfnet_jax.core import compilation, devices
+from zfnet_jax.core.array_file import ArrayFile
+from zfnet_jax.core.files import read_json, write_text
 from zfnet_jax.data.pipeline import Frames
-from zfnet_jax.experiments.pool import Pool
-from zfnet_jax.files import read_json, write_text
-from zfnet_jax.net import Net, describe, digest
-from zfnet_jax.viewing import numbered_batches, way_up, whole_batch
+from zfnet_jax.experiments.image_pool import Pool
+from zfnet_jax.features.views import numbered_batches, way_up, whole_batch
+from zfnet_jax.networks.net import Net, describe, digest
+from zfnet_jax.zfnet.architecture import ZFNET, Architecture, Conv, Dense
 
 MOST_VALUES = 9216
 """Values a picture at most, by default: those of the paper's pool5, 6 x 6 x 256."""
@@ -179,8 +180,8 @@ def _compute(
     frames = Frames.of(pool, net.preprocessing.frame, cache_gib=0)
     size = whole_batch(frames, batch_size)
     go_up = _compiled(tuple(readings))
-    mesh = parallel.make_mesh().local_mesh
-    function = jax.device_put(way_up(net), parallel.replicated(mesh))
+    mesh = devices.make_mesh().local_mesh
+    function = jax.device_put(way_up(net), devices.replicated(mesh))
     with tqdm(
         numbered_batches(frames, size, done),
         "features",
@@ -190,7 +191,7 @@ def _compute(
         unit="batch",
     ) as bar:
         for raw, numbers, _ in bar:
-            found = go_up(function, jax.device_put(raw, parallel.by_example(mesh)))
+            found = go_up(function, jax.device_put(raw, devices.by_example(mesh)))
             counted = numbers >= 0
             for layer, file in files.items():
                 file.write(numbers[counted], np.asarray(found[layer])[counted])
@@ -223,9 +224,9 @@ def _compiled(readings: tuple[Reading, ...]) -> Callable[[Partial, Array], dict[
         _, activations = function(raw)
         return {each.layer: _reduce(activations[each.at], each.grid) for each in readings}
 
-    mesh = parallel.make_mesh().local_mesh
-    cut = parallel.by_example(mesh)
-    return parallel.jit(go_up, in_shardings=(parallel.replicated(mesh), cut), out_shardings=cut)
+    mesh = devices.make_mesh().local_mesh
+    cut = devices.by_example(mesh)
+    return compilation.jit(go_up, in_shardings=(devices.replicated(mesh), cut), out_shardings=cut)
 
 
 def _reduce(maps: Array, grid: tuple[int, int] | None) -> Array:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from zfnet_jax.data.scan import processors
+from zfnet_jax.core.devices import processors
 
 
 def describe() -> str:

@@ -22,9 +22,9 @@ import numpy as np
 from jax import Array, lax
 from tqdm import tqdm
 
-from zfnet_jax import parallel
+from zfnet_jax.core import compilation
+from zfnet_jax.core.devices import processors
 from zfnet_jax.data.pipeline import Frames, all_batches
-from zfnet_jax.data.scan import processors
 from zfnet_jax.data.source import Source, expect_all_there
 
 SIDE, SHIFT, CLOSER = 26, 1, 0.95
@@ -181,7 +181,7 @@ def _compare(first: np.ndarray, second: np.ndarray, i: np.ndarray, j: np.ndarray
 
 @cache
 def _compiled(function: Callable[..., Array]) -> Callable[..., Array]:
-    return parallel.jit(function)
+    return compilation.jit(function)
 
 
 def _views(frames: Array) -> Array:

@@ -12,8 +12,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from zfnet_jax.core.files import read_json, write_text
 from zfnet_jax.experiments import hardware
-from zfnet_jax.files import read_json, write_text
 
 FILE = "parts.json"
 

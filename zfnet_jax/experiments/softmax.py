@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from zfnet_jax import parallel
+from zfnet_jax.core import compilation
 
 TOLERANCE = 1e-4
 """The largest gradient that counts as none, of the objective per example; scikit-learn's."""
@@ -103,7 +103,7 @@ def _compiled(classes: int) -> Callable[[Array, Array, Array, Array], Softmax]:
         start = nothing, optimiser.init(nothing), steepest(jax.grad(value)(nothing))
         return jax.lax.while_loop(unfinished, step, start)[0]
 
-    return parallel.jit(solve)
+    return compilation.jit(solve)
 
 
 def fit_softmax(

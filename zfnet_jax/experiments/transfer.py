@@ -13,24 +13,19 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from zfnet_jax import checkpoint, train
 from zfnet_jax.config import TrainConfig
+from zfnet_jax.core.files import write_text
 from zfnet_jax.data.voc import Voc, average_precision
-from zfnet_jax.evaluate import evaluate_nets
-from zfnet_jax.experiments.classify import (
-    PARTS,
-    choose_c,
-    for_unit_rows,
-    score,
-    split,
-    standardise,
-)
+from zfnet_jax.experiments.classify import PARTS, choose_c, for_unit_rows, score, split, standardise
 from zfnet_jax.experiments.folds import MOST_TEST, Fold, Short, ShortClasses, make_fold
-from zfnet_jax.experiments.pool import Pool
+from zfnet_jax.experiments.image_pool import Pool
 from zfnet_jax.experiments.record import Record
 from zfnet_jax.experiments.softmax import fit_softmax
 from zfnet_jax.experiments.spread import spread
-from zfnet_jax.files import write_text
+from zfnet_jax.report.training_run import draw_training_run
+from zfnet_jax.training import checkpoint
+from zfnet_jax.training.evaluation import evaluate_nets
+from zfnet_jax.training.run import fit
 
 PRE_TRAINED, SCRATCH = "pre-trained", "from scratch"
 
@@ -118,9 +113,10 @@ def from_scratch(
                 continue
             drawn, run = plan.draw(pool, n, fold), out / f"n{n}_fold{fold}"
             config = _scratch_config(base, source, pool, drawn, run, seed=plan.seed + fold)
-            signal = train.fit(config, run)
+            signal = fit(config, run)
             if signal:
                 return signal
+            draw_training_run(run)
             tested = pool.take(drawn.test).only(drawn.classes)
             (scores,) = evaluate_nets([checkpoint.load(run)], tested)
             found = {"accuracy": scores["per_class"], "classes": len(drawn.classes)}
@@ -226,11 +222,11 @@ def transfer_voc(
     features, tested = standardise(train_features, test_features)
     pictures, labels = np.nonzero(train_set.present == 1)
     classes = len(train_set.class_names)
-    fit = for_unit_rows(fit_softmax, features)
+    fit_rows = for_unit_rows(fit_softmax, features)
     if c is None:
         parts = np.random.default_rng(seed).permutation(len(features)) % PARTS
-        c = choose_c(fit, features[pictures], labels, classes, parts[pictures])
-    scores = fit(features[pictures], labels, classes, c)(tested)
+        c = choose_c(fit_rows, features[pictures], labels, classes, parts[pictures])
+    scores = fit_rows(features[pictures], labels, classes, c)(tested)
     found = {
         name: average_precision(scores[:, k], test_set.present[:, k])
         for k, name in enumerate(test_set.class_names)

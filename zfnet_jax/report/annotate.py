@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
+from zfnet_jax.core.files import write_text
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.picture_size import picture_size
-from zfnet_jax.files import write_text
 from zfnet_jax.report.templating import environment
 
 PARTS = ("right eye", "left eye", "nose")

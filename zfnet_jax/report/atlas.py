@@ -1,266 +1,329 @@
-"""The feature atlas as pages: a folder that opens from a file manager, without server or network.
+"""The feature atlas: every map's strongest units as pictures, numbers and pages.
 
-An index with the architecture as a strip of layers, a page per layer with all of its maps, and a
-page per unit. The pages are made from data alone; whoever calls has put the pictures in the folder.
+Zeiler & Fergus 2014, Fig 2, all of it: for each map of the chosen layers its strongest units over a
+data set, projected, beside the patches that excite them.
 """
 
-import functools
 import json
-import shutil
-from collections import Counter
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from PIL import Image
+import numpy as np
 
-from zfnet_jax.controls import Control
-from zfnet_jax.report import atlas_views as views
-from zfnet_jax.report.templating import environment
+from zfnet_jax.analysis.evolution import Evolution
+from zfnet_jax.core.array_file import ArrayFile
+from zfnet_jax.core.devices import processors
+from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.features.controls import Control
+from zfnet_jax.features.mining import EDGES, NOWHERE, Mined
+from zfnet_jax.features.top_units import (
+    Chosen,
+    box_of,
+    choose,
+    cut_patches_to_files,
+    field_of,
+    images_of,
+    project_units_to_files,
+)
+from zfnet_jax.networks.net import Net
+from zfnet_jax.report import atlas_pages as pages
+from zfnet_jax.report import panels, pictures
+from zfnet_jax.report.feature_panels import draw_panel
+from zfnet_jax.zfnet.architecture import Architecture, ContrastNorm, Conv, Dense, Layer, MaxPool
 
-CONTROLS: dict[Control, str] = {
-    "random-weights": "The same places in the same pictures, through a net whose weights are "
-    "random: what looks alike was not learned.",
-    "shuffled-switches": "The same activation, sent down with its switches shuffled: what is lost "
-    "came from where the picture's maxima lay, what stays comes from the weights.",
-    "wrong-unit": "Another map, sent down from the same place through the same switches: what "
-    "looks alike belongs to the picture, not to this map.",
-}
-"""What each control shows, in one sentence."""
+THUMBNAIL = 112
+"""The width of a whole picture's thumbnail in pixels."""
 
-_SAMPLES = 3  # mosaics under a layer of the index
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One of a map's strongest images.
-
-    Attributes:
-      image: its number in the data set.
-      name: its file.
-      label: its class, where it has one.
-      row: where in the map the activation was.
-      col: where in the map the activation was.
-      value: the activation.
-      box: top, left, height and width of the patch in network input pixels; may reach outside.
-      thumbnail: the whole picture's thumbnail, as the network sees it; relative to the folder.
-    """
-
-    image: int
-    name: str
-    label: str | None
-    row: int
-    col: int
-    value: float
-    box: tuple[int, int, int, int]
-    thumbnail: str
+_ENTRY = ("image", "name", "label", "row", "col", "value", "box")
 
 
-@dataclass(frozen=True)
-class Unit:
-    """One feature map. Pictures are paths relative to the atlas's folder.
-
-    A mosaic has square tiles in the order of `top`, `Atlas.side` in a row, without gaps: the pages
-    draw the lines, and cut away what the last row lacks.
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What an atlas is of.
 
     Attributes:
-      layer: the layer's name.
-      map: the number of the map.
-      title: the class, for a map of the last layer.
-      top: the strongest images, strongest first; empty for a dead map.
-      histogram: counts of images by their maximum of this map, one more than `Atlas.edges`.
-      scale: the magnitude shown as black or white.
-      projections: a mosaic.
-      patches: a mosaic of the picture patches.
-      control: a mosaic of the control's projections.
-      evolution: a strip of square tiles, one for each of `Atlas.epochs`, left to right.
-    """
-
-    layer: str
-    map: int
-    title: str | None
-    top: tuple[Entry, ...]
-    histogram: tuple[int, ...]
-    scale: float
-    projections: str | None
-    patches: str | None
-    control: str | None
-    evolution: str | None
-
-    @property
-    def page(self) -> str:
-        """Where its page lies in the folder."""
-        return f"units/{self.layer}/{self.map:03d}.html"
-
-    @property
-    def labels(self) -> list[tuple[str, int]]:
-        """The classes of its strongest images, most frequent first."""
-        return Counter(entry.label for entry in self.top if entry.label is not None).most_common()
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer of the net.
-
-    Attributes:
-      name: also the name of a folder.
-      kind: "conv", "pool", "norm" or "dense".
-      shape: of its output, (rows, cols, maps) or (features,).
-      text: such as "96 filters 7x7, stride 2".
-      field: the receptive field in pixels; None where it is the whole picture.
-      units: empty where the layer was not mined.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    text: str
-    field: int | None
-    units: tuple[Unit, ...]
-
-    @property
-    def page(self) -> str:
-        """Where its page lies in the folder."""
-        return f"layers/{self.name}.html"
-
-    @property
-    def dead(self) -> int:
-        """How many of its maps nothing excites."""
-        return sum(not unit.top for unit in self.units)
-
-    @property
-    def samples(self) -> list[Unit]:
-        """A few of its maps that live, evenly spaced."""
-        alive = [unit for unit in self.units if unit.top]
-        count = min(_SAMPLES, len(alive))
-        return [alive[(2 * each + 1) * len(alive) // (2 * count)] for each in range(count)]
-
-
-@dataclass(frozen=True)
-class Atlas:
-    """All that the pages show.
-
-    Attributes:
-      title: the run's name.
-      layers: all layers of the net in order, the input excluded.
-      input_size: of the network, in pixels.
-      side: tiles in a row of a mosaic.
-      wanted: the k that was asked for; the pages say where there are fewer.
-      images: how many pictures were mined.
-      source: what of.
-      facts: such as ("validation top-1", "64.1 %").
-      curves: a picture of the training curves.
-      figures: (path, caption).
-      edges: of the histograms: bin 0 is up to edges[0], bin i is (edges[i-1], edges[i]], the last
-        is open; edges[0] is 0.
-      epochs: of the columns of the evolution strips.
-      control: what the control's projections are.
+      title: what the pages call it.
+      net: the net.
+      frames: the pictures that it was mined on.
+      source: what they are, in words.
+      tables: by layer, what mining found.
+      evolution: by layer, its maps at several epochs; empty without snapshots.
+      facts: what else the index says, such as ("validation top-1", "64.1 %").
+      curves: a picture of the training curves, in the atlas's folder.
     """
 
     title: str
-    layers: tuple[Layer, ...]
-    input_size: int
-    side: int
-    wanted: int
-    images: int
+    net: Net
+    frames: Frames
     source: str
-    facts: tuple[tuple[str, str], ...]
+    tables: Mapping[str, Mined]
+    evolution: Mapping[str, Evolution]
+    facts: Sequence[tuple[str, str]]
     curves: str | None
-    figures: tuple[tuple[str, str], ...]
-    edges: tuple[float, ...]
-    epochs: tuple[int, ...]
-    control: Control | None
 
 
-def write_pages(atlas: Atlas, folder: Path) -> None:
-    """Writes index.html, layers/NAME.html, units/NAME/012.html and what they need.
+@dataclass(frozen=True, eq=False)
+class _Shelf:
+    """What is known of one layer when its pictures are drawn."""
+
+    layer: str
+    chosen: Chosen
+    projections: ArrayFile
+    patches: ArrayFile
+    control: ArrayFile | None
+    evolution: Evolution | None
+
+
+def write_atlas(
+    subject: Subject,
+    folder: Path,
+    work: Path,
+    *,
+    control: Control | None = None,
+    seed: int = 0,
+    raw: bool = False,
+) -> int:
+    """Projects all units and writes the atlas.
 
     Args:
-      atlas: what to show.
-      folder: the atlas's folder, which already holds the pictures.
-    """
-    for name in ("style.css", "atlas.js"):
-        source = resources.files("zfnet_jax.report") / "templates" / name
-        with resources.as_file(source) as file:
-            shutil.copyfile(file, folder / name)
-    data = json.dumps(search_data(atlas), separators=(",", ":"))  # ASCII, whatever the names
-    (folder / "search.js").write_text(f"window.atlasSearch={data}\n")
-    env = _environment(atlas, folder)
-
-    def write(page: str, template: str, **context: Any) -> None:
-        text = env.get_template(template).render(
-            atlas=atlas, root="../" * page.count("/"), **context
-        )
-        path = folder / page
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A file's name may hold bytes that are no text.
-        path.write_text(text, encoding="utf-8", errors="replace")
-
-    write("index.html", "index.html")
-    mined = [layer for layer in atlas.layers if layer.units]
-    for before, layer, after in zip([None, *mined], mined, [*mined[1:], None], strict=False):
-        write(layer.page, "layer.html", layer=layer, mined=mined, before=before, after=after)
-    units = [unit for layer in mined for unit in layer.units]
-    layers = [layer for layer in mined for _ in layer.units]
-    neighbours = zip(layers, [None, *units], units, [*units[1:], None], strict=False)
-    for layer, before, unit, after in neighbours:
-        drawing = views.histogram(unit.histogram, atlas.edges)
-        write(
-            unit.page,
-            "unit.html",
-            layer=layer,
-            unit=unit,
-            before=before,
-            after=after,
-            histogram=drawing,
-        )
-
-
-def search_data(atlas: Atlas) -> dict[str, list[Any]]:
-    """What the search box reads, as JSON: lists alone, since a class may be called __proto__.
+      subject: what of.
+      folder: where to; it exists and is empty but for the curves.
+      work: an existing folder for what is too large for memory and not part of the atlas.
+      control: which control to show beside each map.
+      seed: of the control, and of the maps of Fig 2.
+      raw: whether the projections stay, as raw/LAYER.npy of shape (maps, k, field, field, 3).
 
     Returns:
-      labels: the classes. layers: [name, page, maps] of those that were mined. units: [layer, map,
-      title, page, mosaic, images, [label, count, ...]] with places in the other two lists; paths
-      are URLs.
+      How many maps are dead.
     """
-    labels: dict[str, int] = {}
-    layers = [layer for layer in atlas.layers if layer.units]
-    units = []
-    for place, layer in enumerate(layers):
-        for unit in layer.units:
-            counts = [
-                number
-                for label, count in unit.labels
-                for number in (labels.setdefault(label, len(labels)), count)
-            ]
-            mosaic = unit.projections and views.url(unit.projections)
-            page = views.url(unit.page)
-            units.append([place, unit.map, unit.title, page, mosaic, len(unit.top), counts])
-    return {
-        "labels": list(labels),
-        "layers": [[layer.name, views.url(layer.page), len(layer.units)] for layer in layers],
-        "units": units,
+    net, frames = subject.net, subject.frames
+    chosen = choose(net, subject.tables)
+    places = [folder / "raw" if raw else work / "projections", work / "patches", work / "control"]
+    for place in [*places, folder / "images"]:
+        place.mkdir()
+    projections = project_units_to_files(net, frames, chosen, places[0])
+    thumbnail = lambda number, picture: pictures.save_small(
+        folder / _thumbnail(number), picture, THUMBNAIL
+    )
+    patches = cut_patches_to_files(net, frames, chosen, places[1], thumbnail)
+    controls = (
+        project_units_to_files(net, frames, chosen, places[2], control=control, seed=seed)
+        if control
+        else {}
+    )
+    shelves = [
+        _Shelf(
+            layer,
+            chosen[layer],
+            projections[layer],
+            patches[layer],
+            controls.get(layer),
+            subject.evolution.get(layer),
+        )
+        for layer in subject.tables
+    ]
+    # Once for all layers, since a source may have to draw a picture to name it.
+    names = {int(image): frames.source[int(image)].name for image in images_of(chosen)}
+    units = {shelf.layer: _units(subject, shelf, names, folder) for shelf in shelves}
+    figures = [_figure(net, shelf, folder, seed) for shelf in shelves if _is_conv(net, shelf.layer)]
+    atlas = _atlas(subject, units, figures, control)
+    _write_json(subject, units, control, folder)
+    pages.write_pages(atlas, folder)
+    return sum(layer.dead for layer in atlas.layers)
+
+
+def _units(
+    subject: Subject, shelf: _Shelf, names: Mapping[int, str], folder: Path
+) -> tuple[pages.Unit, ...]:
+    """Draws the pictures of a layer's maps; returns what the pages say of them."""
+    net, layer = subject.net, shelf.layer
+    place = folder / "units" / layer
+    place.mkdir(parents=True)
+    entries = _entries(subject, shelf, names)
+    titles = net.class_names if layer == net.architecture.layers[-1].name else None
+    k = shelf.chosen.top.value.shape[1]
+    side = math.ceil(math.sqrt(k))
+
+    def draw(position: int) -> pages.Unit:
+        number, top = int(shelf.chosen.maps[position]), entries[position]
+
+        def save(kind: str, tiles: np.ndarray, columns: int) -> str:
+            path = f"units/{layer}/{number:03}-{kind}.webp"
+            pictures.save(folder / path, pictures.tile(tiles, columns, gap=0, fill=127))
+            return path
+
+        def signed(kind: str, file: ArrayFile) -> tuple[str, float]:
+            tiles = file.read(position * k, len(top))
+            scale = pictures.symmetric_scale(tiles, panels.QUANTILE)
+            return save(kind, pictures.signed_to_pixels(tiles, scale), side), scale
+
+        projections = patches = control = strip = None
+        scale = 0.0
+        if top:
+            projections, scale = signed("projections", shelf.projections)
+            patches = save("patches", shelf.patches.read(position * k, len(top)), side)
+            control = signed("control", shelf.control)[0] if shelf.control else None
+        if shelf.evolution:
+            tiles = shelf.evolution.strip(position)
+            strip = save("evolution", panels.signed_tiles(tiles), len(tiles))
+        return pages.Unit(
+            layer=layer,
+            map=number,
+            title=titles[number] if titles else None,
+            top=top,
+            histogram=tuple(subject.tables[layer].histogram[number].tolist()),
+            scale=scale,
+            projections=projections,
+            patches=patches,
+            control=control,
+            evolution=strip,
+        )
+
+    with ThreadPoolExecutor(processors()) as threads:
+        return tuple(threads.map(draw, range(len(shelf.chosen.maps))))
+
+
+def _entries(
+    subject: Subject, shelf: _Shelf, names: Mapping[int, str]
+) -> list[tuple[pages.Entry, ...]]:
+    """Each map's strongest images in words and numbers."""
+    arch, source = subject.net.architecture, subject.frames.source
+    top = shelf.chosen.top
+    rows = []
+    for value, image, row, col, label in zip(*top, strict=True):
+        count = int((image != NOWHERE).sum())
+        rows.append(
+            tuple(
+                pages.Entry(
+                    image=int(image[each]),
+                    name=names[int(image[each])],
+                    label=source.class_names[label[each]] if source.class_names else None,
+                    row=int(row[each]),
+                    col=int(col[each]),
+                    value=float(value[each]),
+                    box=box_of(arch, shelf.layer, int(row[each]), int(col[each])),
+                    thumbnail=_thumbnail(int(image[each])),
+                )
+                for each in range(count)
+            )
+        )
+    return rows
+
+
+def _figure(net: Net, shelf: _Shelf, folder: Path, seed: int) -> tuple[str, str]:
+    """Draws a layer's panel of Fig 2: its path and caption."""
+    number, sheet, caption = draw_panel(
+        net, shelf.layer, shelf.chosen, shelf.projections, shelf.patches, seed
+    )
+    path = f"fig2_layer{number}.png"
+    pictures.save(folder / path, sheet)
+    return path, caption
+
+
+def _atlas(
+    subject: Subject,
+    units: Mapping[str, tuple[pages.Unit, ...]],
+    figures: Sequence[tuple[str, str]],
+    control: Control | None,
+) -> pages.Atlas:
+    net, arch = subject.net, subject.net.architecture
+    shapes = arch.shapes(len(net.class_names))
+    wanted = next(iter(subject.tables.values())).top.value.shape[1]
+    epochs = next((each.epochs for each in subject.evolution.values()), ())
+    return pages.Atlas(
+        title=subject.title,
+        layers=tuple(
+            pages.Layer(
+                name=layer.name,
+                kind=_kind(layer),
+                shape=shapes[layer.name],
+                text=_text(layer, shapes[layer.name]),
+                field=field_of(arch, layer.name) if arch.is_spatial(layer.name) else None,
+                units=units.get(layer.name, ()),
+            )
+            for layer in arch
+        ),
+        input_size=arch.input_size,
+        side=math.ceil(math.sqrt(wanted)),
+        wanted=wanted,
+        images=len(subject.frames),
+        source=subject.source,
+        facts=tuple(subject.facts),
+        curves=subject.curves,
+        figures=tuple(figures),
+        edges=tuple(EDGES.tolist()),
+        epochs=epochs,
+        control=control,
+    )
+
+
+def _write_json(
+    subject: Subject,
+    units: Mapping[str, tuple[pages.Unit, ...]],
+    control: Control | None,
+    folder: Path,
+) -> None:
+    """atlas.json: all that the pages show, for programs."""
+    description: dict[str, Any] = {
+        "title": subject.title,
+        "step": subject.net.step,
+        "source": subject.source,
+        "images": len(subject.frames),
+        "control": control,
+        "edges": EDGES.tolist(),
+        "units": [
+            {
+                "layer": unit.layer,
+                "map": unit.map,
+                "title": unit.title,
+                "dead": not unit.top,
+                "scale": unit.scale,
+                "histogram": list(unit.histogram),
+                "top": [{name: getattr(entry, name) for name in _ENTRY} for entry in unit.top],
+            }
+            for layer in units.values()
+            for unit in layer
+        ],
     }
+    (folder / "atlas.json").write_text(json.dumps(description) + "\n")
 
 
-def _environment(atlas: Atlas, folder: Path) -> jinja2.Environment:
-    @functools.cache
-    def size(path: str) -> tuple[int, int]:
-        with Image.open(folder / path) as picture:
-            return picture.size
+def _thumbnail(image: int) -> str:
+    return f"images/{image:06}.webp"
 
-    def mosaic_style(path: str, count: int) -> str:
-        return views.mosaic_style(size(path), atlas.side, count)
 
-    env = environment()
-    env.filters |= {"url": views.url, "significant": views.significant}
-    env.globals |= {
-        "size": size,
-        "mosaic_style": mosaic_style,
-        "views": views,
-        "controls": CONTROLS,
-    }
-    return env
+def _is_conv(net: Net, layer: str) -> bool:
+    return isinstance(net.architecture[layer], Conv)
+
+
+def _kind(layer: Layer) -> str:
+    match layer:
+        case Conv():
+            return "conv"
+        case MaxPool():
+            return "pool"
+        case ContrastNorm():
+            return "norm"
+        case Dense():
+            return "dense"
+
+
+def _text(layer: Layer, shape: Sequence[int]) -> str:
+    match layer:
+        case Conv():
+            return f"{layer.features} filters {layer.size}×{layer.size}, stride {layer.stride}"
+        case MaxPool():
+            return f"maxima of {layer.size}×{layer.size}, stride {layer.stride}"
+        case ContrastNorm():
+            return f"contrast across {layer.size} maps"
+        case Dense():
+            return f"{shape[-1]} units"
+
+
+def mined_by_default(arch: Architecture) -> tuple[str, ...]:
+    """The layers that an atlas shows unless it is told others: the convolutions and the classes."""
+    return (*(each.name for each in arch if isinstance(each, Conv)), arch.layers[-1].name)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from zfnet_jax.core.pixels import raw_to_pixels
 from zfnet_jax.report.atlas_views import share, significant
 from zfnet_jax.report.occlusion import (
     HEAT,
@@ -18,7 +19,6 @@ from zfnet_jax.report.occlusion import (
     label_colours,
     label_picture,
 )
-from zfnet_jax.report.pictures import raw_to_pixels
 from zfnet_jax.report.templating import environment
 
 _BEST = 5  # classes that are listed at a position

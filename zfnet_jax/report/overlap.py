@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from zfnet_jax.core.files import write_text
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.source import Source
-from zfnet_jax.files import write_text
 from zfnet_jax.report.templating import environment
 
 _SHOWN = 160  # pixels, the side of a picture on the page

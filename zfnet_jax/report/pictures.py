@@ -35,11 +35,6 @@ def signed_to_pixels(patches: np.ndarray, scale: float) -> np.ndarray:
     return np.clip(GREY + GREY * shares, 0, 255).round().astype(np.uint8)
 
 
-def raw_to_pixels(images: np.ndarray) -> np.ndarray:
-    """Shows raw values, 0..255 of any type, as uint8."""
-    return np.clip(images, 0, 255).round().astype(np.uint8)
-
-
 def enlarge(pixels: np.ndarray, factor: int) -> np.ndarray:
     """Repeats every pixel of (..., H, W, 3) `factor` times along both axes."""
     return pixels.repeat(factor, axis=-3).repeat(factor, axis=-2)

@@ -1,0 +1,103 @@
+import dataclasses
+
+import pytest
+
+from zfnet_jax.commands import command_line
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    learning_rate: float = 0.1
+
+    def __post_init__(self):
+        if self.learning_rate <= 0:
+            raise ValueError(f"the learning rate is {self.learning_rate}, expected more than 0")
+
+
+def outcome(main, *args: str) -> int | str | None:
+    with pytest.raises(SystemExit) as stop:
+        command_line.run(main, args)
+    return stop.value.code
+
+
+def one_line(capsys) -> str:
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert "│" not in err
+    return err
+
+
+def options(count: int, optimizer: Optimizer = Optimizer()) -> None:
+    """Take options.
+
+    Example: python tools/options.py --count 3
+    """
+    print(count, optimizer.learning_rate)
+
+
+def test_arguments_reach_the_function(capsys):
+    command_line.run(options, ["--count", "3", "--optimizer.learning-rate", "0.5"])
+    assert capsys.readouterr() == ("3 0.5\n", "")
+
+
+def test_help(capsys):
+    assert outcome(options, "--help") == 0
+    assert "Example: python tools/options.py --count 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        ([], "--count"),
+        (["--count", "many"], "--count: invalid literal for int() with base 10: 'many'"),
+        (["--count"], "--count"),
+        (["--count", "1", "--optimizer.learning-rat", "2"], "--optimizer.learning-rat, 2"),
+        (["--count", "1", "--optimizer.learning-rat", "2"], "--optimizer.learning-rate"),
+        (["--count", "1", "extra"], "extra"),
+        (["--count", "1", "--optimizer.learning-rate", "-1"], "-1.0, expected more than 0"),
+    ],
+)
+def test_wrong_options(capsys, args, named):
+    assert outcome(options, *args) == 2
+    assert named in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("two\n  lines"), "error: two lines\n"),
+        (FileNotFoundError(2, "No such file or directory", "été.png"), None),
+        (OSError(28, "No space left on device"), "error: [Errno 28] No space left on device\n"),
+        (ValueError(), "error: ValueError\n"),
+    ],
+)
+def test_what_a_user_can_put_right_is_one_line(capsys, error, line):
+    def main() -> None:
+        raise error
+
+    assert outcome(main) == 2
+    assert one_line(capsys) == (line or "error: été.png: No such file or directory\n")
+
+
+def test_bugs_keep_their_tracebacks():
+    def main() -> None:
+        raise KeyError("conv9")
+
+    with pytest.raises(KeyError):
+        command_line.run(main, [])
+
+
+def test_interrupt(capsys):
+    def main() -> None:
+        raise KeyboardInterrupt
+
+    assert outcome(main) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_parse_returns_what_was_built():
+    assert command_line.parse(Optimizer, ["--learning-rate", "2"]) == Optimizer(2.0)
+    assert command_line.parse(Optimizer, [], default=Optimizer(3.0)) == Optimizer(3.0)

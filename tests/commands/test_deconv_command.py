@@ -1,0 +1,413 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from command_runs import VAL, Finished, Zfnet, files_below, one_line
+from conftest import ROOT
+from PIL import Image
+
+from zfnet_jax.commands import command_line
+from zfnet_jax.data.decode import decode
+from zfnet_jax.data.preprocessing import centre_view
+from zfnet_jax.data.splits import open_splits
+from zfnet_jax.features.mining import NOWHERE
+from zfnet_jax.features.top_units import OUTSIDE
+from zfnet_jax.networks import weights
+from zfnet_jax.networks.net import Net
+from zfnet_jax.report import panels, pictures
+from zfnet_jax.training import checkpoint
+from zfnet_jax.zfnet import deconvnet
+from zfnet_jax.zfnet.deconvnet import Units
+from zfnet_jax.zfnet.model import ZFNet, forward
+
+pytest_plugins = ["tiny_runs"]
+
+TOOL = ROOT / "tools" / "deconv.py"
+SIZE, FRAME, WIDTH = 32, 37, 8
+DEAD = 3
+"""The map of conv5 that a bias kills."""
+
+
+class Output(NamedTuple):
+    """What the tool wrote for a layer."""
+
+    picture: np.ndarray
+    numbers: dict[str, Any]
+    floats: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, folder: Path, layer: str) -> "Output":
+        names = {f"{layer}.png", f"{layer}.json", f"{layer}.npz", "filters.png"}
+        assert {path.name for path in folder.iterdir()} == names
+        with Image.open(folder / f"{layer}.png") as picture:
+            pixels = np.asarray(picture)
+        numbers = json.loads((folder / f"{layer}.json").read_text())
+        with np.load(folder / f"{layer}.npz") as floats:
+            return cls(pixels, numbers, dict(floats))
+
+
+@pytest.fixture(scope="module")
+def net_file(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny net with a map that nothing excites."""
+    net = checkpoint.load(finished.run)
+    net.params["conv5"]["bias"] = np.where(np.arange(WIDTH) == DEAD, -1e3, 0.01).astype(np.float32)
+    path = tmp_path_factory.mktemp("net") / "tiny.safetensors"
+    weights.write(net, path, jnp.float32)
+    return path
+
+
+@pytest.fixture
+def deconv(main, capsys, monkeypatch, tmp_path: Path):
+    """Runs the tool in this process, in another folder, and reads what it wrote."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(layer: str, *args: object, warning: str = "") -> Output:
+        options = ["--layer", layer, "--out", "out", *map(str, args)]
+        command_line.run(main, options)
+        out, err = capsys.readouterr()
+        assert err == warning
+        output = Output.of(tmp_path / "out", layer)
+        assert out == (
+            f"wrote {layer}.png, .json and .npz and filters.png to out: "
+            f"{len(output.numbers['maps'])} of {3 if layer == 'fc8' else widths(layer)} maps, "
+            f"{len(output.numbers['dead'])} dead\n"
+        )
+        return output
+
+    return run
+
+
+def widths(layer: str) -> int:
+    return 16 if layer.startswith("fc") else WIDTH
+
+
+def val_images(net: Net) -> np.ndarray:
+    """The validation pictures as the net sees them, raw."""
+    source = open_splits(net.config.data, net.config.seed).val
+    frames = np.stack([decode(source[index].image, FRAME) for index in range(len(source))])
+    return centre_view(frames, SIZE)
+
+
+def network_space(net: Net, seen: np.ndarray) -> jax.Array:
+    mean = centre_view(net.preprocessing.mean[None], SIZE)
+    return jnp.float32(seen.astype(np.float32) - mean)
+
+
+def assert_agree(output: Output, layer: str) -> None:
+    """JSON and NPZ say the same, and of equal length."""
+    floats, numbers = output.floats, output.numbers
+    assert [each["map"] for each in numbers["maps"]] == floats["maps"].tolist()
+    for row, each in enumerate(numbers["maps"]):
+        filled = np.isfinite(floats["value"][row])
+        assert each["dead"] == (not filled.any())
+        assert len(each["top"]) == filled.sum()
+        for col, unit in enumerate(each["top"]):
+            for key in ("image", "row", "col", "value"):
+                assert unit[key] == floats[key][row, col]
+            assert unit["box"] == floats["boxes"][row, col].tolist()
+            assert unit["scale"] == floats["scales"][row, col]
+        values = [unit["value"] for unit in each["top"]]
+        assert values == sorted(values, reverse=True)
+        assert (floats["projections"][row][~filled] == 0).all()
+
+
+def tiles_of(output: Output, number: int) -> np.ndarray:
+    """The projections' tiles of one map as shown, at their own size; (k, field, field, 3)."""
+    projections = output.floats["projections"]
+    maps, top, _, field, _ = projections.shape
+    factor, side = max(1, round(84 / field)), int(np.ceil(np.sqrt(top)))
+    gap = max(1, factor // 3)
+    step = field * factor + gap
+    high = 20 + side * step - gap if top > side * (side - 1) else 20 + (side - 1) * step - gap
+    wide = 2 * (side * step - gap) + 2 * gap + 2
+    columns = min(maps, max(1, round(np.sqrt(maps * high / wide))))
+    down, right = divmod(number, columns)
+    top_edge, left_edge = 14 + down * (high + 14) + 20, 14 + right * (wide + 14)
+    tiles = []
+    for each in range(top):
+        row, col = top_edge + each // side * step, left_edge + each % side * step
+        tile = output.picture[row : row + field * factor, col : col + field * factor]
+        tiles.append(tile[::factor, ::factor])
+        assert (pictures.enlarge(tiles[-1], factor) == tile).all()
+    return np.stack(tiles)
+
+
+# On the net's own validation set
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv5", "pool2", "norm1", "fc7", "fc8"])
+def test_against_the_library(deconv, net_file: Path, layer):
+    top = 4
+    output = deconv(layer, "--ckpt", net_file, "--top", top, "--maps", 100)
+    assert_agree(output, layer)
+    net = checkpoint.load(net_file)
+    seen = val_images(net)
+    model = ZFNet(net.architecture, 3)
+    _, trace = forward(model, net.params, network_space(net, seen))
+    activations = np.asarray(trace.activations[layer])
+    flat = activations.reshape(VAL, -1, activations.shape[-1])
+    strongest = flat.max(axis=1)  # (images, maps)
+    floats = output.floats
+    assert sorted(floats["maps"]) == list(range(activations.shape[-1]))
+    heights = strongest.max(axis=0)[floats["maps"]]
+    assert (np.diff(heights) <= 1e-4 * np.abs(heights[1:])).all()  # the strongest map first
+    spatial = activations.ndim == 4
+    for row, number in enumerate(floats["maps"]):
+        expected = np.sort(strongest[:, number])[::-1][:top]
+        alive = (expected > 0) | (layer == "fc8")
+        found = floats["value"][row]
+        np.testing.assert_allclose(found[alive], expected[alive], rtol=1e-4, atol=1e-6)
+        assert (np.isneginf(found) == ~alive).all()
+        for col in np.flatnonzero(alive):
+            image, r, c = (floats[key][row, col] for key in ("image", "row", "col"))
+            unit = activations[image][r, c, number] if spatial else activations[image][number]
+            assert found[col] == pytest.approx(unit, rel=1e-4, abs=1e-6)
+            box = floats["boxes"][row, col].tolist()
+            if spatial:
+                assert box == list(net.architecture.receptive_field(layer).box(r, c))
+                one = Units(*(np.array([each]) for each in (image, r, c, number)), np.array([unit]))
+                patch, _ = deconvnet.project_units(net.architecture, net.params, trace, layer, one)
+            else:
+                assert box == [0, 0, SIZE, SIZE]
+                seed = np.zeros_like(activations)
+                seed[image, number] = unit
+                patch = deconvnet.project(
+                    net.architecture, net.params, trace, layer, jnp.asarray(seed)
+                )[image][None]
+            scale = np.abs(patch).max()
+            np.testing.assert_allclose(
+                floats["projections"][row, col], patch[0], rtol=1e-3, atol=1e-4 * scale
+            )
+
+
+def test_the_picture_shows_the_numbers(deconv, net_file: Path):
+    output = deconv("conv5", "--ckpt", net_file, "--top", 4, "--maps", 100)
+    floats = output.floats
+    for row in range(WIDTH):
+        for col, tile in enumerate(tiles_of(output, row)):
+            shown = pictures.signed_to_pixels(
+                floats["projections"][row, col], floats["scales"][row, col]
+            )
+            assert (tile == shown).all()
+
+
+def test_a_dead_map_is_grey_and_said_to_be_dead(deconv, net_file: Path):
+    output = deconv("conv5", "--ckpt", net_file, "--top", 4, "--only", DEAD, 0)
+    assert [each["map"] for each in output.numbers["maps"]] == [DEAD, 0]
+    assert DEAD in output.numbers["dead"]
+    dead, alive = output.numbers["maps"]
+    assert (dead["dead"], dead["top"]) == (True, [])
+    assert (tiles_of(output, 0) == 128).all()
+    if not alive["dead"]:
+        tiles = tiles_of(output, 1)
+        assert tiles.min() == 0 or tiles.max() == 255
+        assert np.abs(tiles[0].astype(int) - 128).mean() > 5
+
+
+def test_negative_logits_are_not_dead(deconv, net_file: Path, tmp_path: Path):
+    net = checkpoint.load(net_file)
+    net.params["fc8"]["bias"] = np.float32([-9, 0, 0])
+    weights.write(net, tmp_path / "low.safetensors", jnp.float32)
+    output = deconv("fc8", "--ckpt", tmp_path / "low.safetensors", "--top", 2)
+    assert output.numbers["dead"] == []
+    assert not any(each["dead"] for each in output.numbers["maps"])
+    low = next(each for each in output.numbers["maps"] if each["map"] == 0)
+    assert low["top"][0]["value"] < 0
+
+
+def test_an_empty_place_is_of_no_picture(deconv, net_file: Path):
+    output = deconv("conv5", "--ckpt", net_file, "--top", 1, "--only", DEAD)
+    assert (output.floats["image"] == NOWHERE).all()
+    field = output.floats["projections"].shape[2]
+    side = field * max(1, round(84 / field))
+    patch = output.picture[34 : 34 + side, -14 - side : -14]
+    assert (patch == OUTSIDE).all()
+
+
+@pytest.mark.parametrize("scale", ["shared", "map", "patch"])
+def test_scales(deconv, net_file: Path, scale):
+    output = deconv("conv3", "--ckpt", net_file, "--top", 3, "--maps", 4, "--scale", scale)
+    assert output.numbers["scale"] == scale
+    expected = panels.scales(output.floats["projections"], scale)
+    np.testing.assert_array_equal(output.floats["scales"], expected)
+
+
+def test_options_reach_the_projection(deconv, net_file: Path):
+    common = ("conv5", "--ckpt", net_file, "--top", 2, "--maps", 2)
+    paper = deconv(*common)
+    assert [paper.numbers[key] for key in ("unpool", "rectify", "norm")] == [
+        "add",
+        "signal",
+        "skip",
+    ]
+    changed = {"unpool": "overwrite", "rectify": "mask", "norm": "gradient"}
+    other = deconv(*common, *(f"--{name}={value}" for name, value in changed.items()))
+    assert {name: other.numbers[name] for name in changed} == changed
+    assert (other.floats["value"] == paper.floats["value"]).all()
+    net = checkpoint.load(net_file)
+    _, trace = forward(ZFNet(net.architecture, 3), net.params, network_space(net, val_images(net)))
+    for output, options in ((paper, {}), (other, changed)):
+        floats = output.floats
+        image, row, col, value = (floats[key][0] for key in ("image", "row", "col", "value"))
+        units = Units(image, row, col, np.repeat(floats["maps"][0], len(image)), value)
+        patches, _ = deconvnet.project_units(
+            net.architecture, net.params, trace, "conv5", units, **options
+        )
+        expected = floats["projections"][0]
+        np.testing.assert_allclose(patches, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    assert not np.allclose(other.floats["projections"], paper.floats["projections"])
+
+
+def test_which_maps(deconv, net_file: Path):
+    output = deconv("conv2", "--ckpt", net_file, "--maps", 3, "--top", 1)
+    strongest = output.floats["value"][:, 0]
+    assert len(strongest) == 3
+    assert (np.diff(strongest) <= 0).all()
+    chosen = output.floats["maps"][[2, 0]].tolist()
+    again = deconv("conv2", "--ckpt", net_file, "--only", *chosen, "--top", 1)
+    assert again.floats["maps"].tolist() == chosen
+    np.testing.assert_array_equal(again.floats["value"][:, 0], strongest[[2, 0]])
+
+
+# On pictures that are named
+
+
+def test_files_and_folders(deconv, net_file: Path, picture_folder: Path, tmp_path: Path):
+    folder = tmp_path / "mine <b>&'é"
+    (folder / "inside").mkdir(parents=True)
+    first = folder / "1 <script>.png"
+    shutil.copy(picture_folder / "red" / "00.png", first)
+    shutil.copy(picture_folder / "blue" / "01.png", folder / "inside" / "zwei ü.png")
+    shutil.copy(picture_folder / "green" / "02.png", folder / "not.txt")
+    (folder / "damaged.png").write_bytes(first.read_bytes()[:300])
+    single = picture_folder / "green" / "03.png"
+    warning = (
+        "warning: skipped 1 files, such as damaged.png: damaged PNG file: image file is truncated\n"
+    )
+    options = ("--ckpt", net_file, "--images", single, folder, "--maps", 100)
+    output = deconv("conv4", *options, warning=warning)
+    assert_agree(output, "conv4")
+    assert output.numbers["images"] == [str(single), str(folder)]
+    assert [skip["name"] for skip in output.numbers["skipped"]] == ["damaged.png"]
+    assert output.floats["value"].shape == (WIDTH, 3)  # never more than there are pictures
+    names = {}
+    for each in output.numbers["maps"]:
+        for unit in each["top"]:
+            names[unit["image"]] = unit["name"]
+            assert unit["label"] is None
+    assert names == {
+        0: str(single),
+        1: str(first),
+        2: str(folder / "inside" / "zwei ü.png"),
+    }
+
+
+def test_own_validation_set_has_labels_and_names(deconv, net_file: Path):
+    output = deconv("conv1", "--ckpt", net_file, "--top", 2)
+    assert output.numbers["images"].startswith("folder:")
+    for each in output.numbers["maps"]:
+        for unit in each["top"]:
+            label, _, file = unit["name"].partition("/")
+            assert unit["label"] == label
+            assert file.endswith(".png")
+
+
+def test_the_patches_are_the_pictures_own_pixels(deconv, net_file: Path):
+    output = deconv("conv1", "--ckpt", net_file, "--top", 1, "--maps", 1)
+    seen = val_images(checkpoint.load(net_file))
+    image, (top, left, high, wide) = output.floats["image"][0, 0], output.floats["boxes"][0, 0]
+    expected = seen[image, top : top + high, left : left + wide]
+    factor = round(84 / wide)
+    size, gap = wide * factor, max(1, factor // 3)
+    start = 14 + size + 2 * gap + 2
+    assert (
+        output.picture[34 : 34 + size, start : start + size] == pictures.enlarge(expected, factor)
+    ).all()
+
+
+# What a user can get wrong
+
+
+def failure(main, capsys, *args: object) -> str:
+    with pytest.raises(SystemExit) as stop:
+        command_line.run(main, [str(arg) for arg in args])
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: ")
+    return err
+
+
+def test_wrong_options(main, capsys, monkeypatch, net_file: Path, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    cut, note, picture = (tmp_path / name for name in ("cut.safetensors", "a <b>.png", "file"))
+    cut.write_bytes(net_file.read_bytes()[:-100])
+    note.write_text("no picture")
+    picture.write_text("a file")
+    (tmp_path / "empty").mkdir()
+    before = files_below(tmp_path)
+    good = ("--ckpt", net_file)
+    for args, said in (
+        ((), "--ckpt"),
+        (("--ckpt", "nowhere"), "checkpoint nowhere: expected a run's folder"),
+        (("--ckpt", "nowhere.safetensors"), "expected a file, there is none"),
+        (("--ckpt", cut), f"checkpoint {cut}: damaged"),
+        ((*good, "--layer", "conv9"), "layer 'conv9': expected one of conv1, pool1, norm1, conv2"),
+        ((*good, "--only", 1, 8), "map 8: expected 0..7, conv5 has 8 maps"),
+        ((*good, "--only", -1), "map -1: expected 0..7"),
+        ((*good, "--layer", "fc8", "--only", 3), "map 3: expected 0..2, fc8 has 3 maps"),
+        ((*good, "--top", 0), "--top 0: expected 1 or more"),
+        ((*good, "--maps", 0), "--maps 0: expected 1 or more"),
+        ((*good, "--scale", "best"), "--scale"),
+        ((*good, "--images", note), f"{note}: not a picture in a known format"),
+        ((*good, "--images", "gone.png"), "gone.png: expected a picture or a folder"),
+        ((*good, "--images", "empty"), "empty: expected at least one readable picture"),
+        ((*good, "--out", picture), "expected a folder, it is a file"),
+        ((*good, "--img", note), "--img"),
+    ):
+        assert said in failure(main, capsys, *args)
+    assert files_below(tmp_path) == before
+
+
+def test_the_data_set_is_gone(main, capsys, monkeypatch, net_file: Path, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    net = checkpoint.load(net_file)
+    shutil.move(net.config.data.source.removeprefix("folder:"), tmp_path / "moved")
+    try:
+        assert "does not exist" in failure(main, capsys, "--ckpt", net_file)
+    finally:
+        shutil.move(tmp_path / "moved", net.config.data.source.removeprefix("folder:"))
+    assert files_below(tmp_path) == set()
+
+
+# The command itself
+
+
+def test_a_run_s_default_folder(zfnet: Zfnet, finished: Finished, tmp_path: Path):
+    run = shutil.copytree(finished.run, tmp_path / "run é")
+    result = zfnet.run(TOOL, "--ckpt", run)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.count("\n") == 1
+    assert result.stdout.startswith("wrote conv5.png, .json and .npz and filters.png to ")
+    output = Output.of(run / "deconv", "conv5")
+    assert output.numbers["step"] == 24
+    assert output.floats["value"].shape == (WIDTH, 9)
+    with (
+        Image.open(run / "deconv" / "filters.png") as one,
+        Image.open(run / "filters.png") as other,
+    ):
+        assert (np.asarray(one) == np.asarray(other)).all()
+
+
+def test_help_has_an_example(zfnet: Zfnet):
+    result = zfnet.run(TOOL, "--help")
+    assert result.returncode == 0
+    assert "Example: python tools/deconv.py --ckpt " in result.stdout
+
+
+def test_one_line_of_the_process(zfnet: Zfnet):
+    assert one_line(zfnet.run(TOOL, "--ckpt", "nowhere")).startswith("error: checkpoint nowhere: ")

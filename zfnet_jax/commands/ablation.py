@@ -1,0 +1,73 @@
+"""Train the paper's twelve models and put their errors beside Table 3's."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from zfnet_jax import config as configs
+from zfnet_jax.commands import command_line
+from zfnet_jax.config import TrainConfig
+from zfnet_jax.core.files import output_folder
+from zfnet_jax.experiments import ablation_tables as report
+from zfnet_jax.experiments.ablation import choose, train
+from zfnet_jax.experiments.record import Record
+
+
+def main(
+    config: Path,
+    models: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = (),
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="SEED ...")] = (0,),
+    out: Path | None = None,
+) -> None:
+    """Train the ablations of Table 3 one after the other, each a run; what is finished stays.
+
+    Example: python tools/ablation.py --config configs/ablation_caltech101.py --seeds 0 1 2
+
+    Args:
+      config: a file with get_config() -> TrainConfig, whose net has the layers of Fig 3 in any
+        sizes; the twelve are edits of it and of the AlexNet that stands to it as in the paper.
+      models: which ones, by name: alexnet, zfnet-wide-3-4-5, ...; by default all. A wrong name
+        lists them.
+      seeds: of the runs; each trains every model once.
+      out: the folder of the runs and the table; by default runs/NAME of the configuration. The
+        table holds all that was trained in it.
+    """
+    command_line.expect("seeds", "", len(seeds) > 0, "at least one")
+    base, chosen = configs.load(config), choose(models)
+    for each in chosen:
+        each.of(base.architecture)
+    out = out or Path("runs") / base.name
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out}: expected a folder, it is a file")
+    record = Record(out, "ablation", configs.recipe(base))
+    for seed in dict.fromkeys(seeds):
+        for each in chosen:
+            known = len(record.parts)
+            signal = train(each, base, seed, out, record)
+            if signal:
+                print(f"stopped and saved; the same command goes on from {out}")
+                raise SystemExit(128 + signal)
+            if len(record.parts) > known:
+                _write(record, base, config, out)
+    _write(record, base, config, out)
+    print((out / "ablation.md").read_text(), end="")
+    print(f"wrote ablation.md, .json and .png to {out}: {len(record.parts)} runs")
+
+
+def _write(record: Record, base: TrainConfig, config: Path, out: Path) -> None:
+    """Leaves the table of what is finished."""
+    description = {
+        "config": str(config),
+        **report.describe(record.parts),
+        "recipe": configs.to_json(base),
+    }
+    with output_folder(out) as folder:
+        (folder / "ablation.json").write_text(json.dumps(description, indent=1) + "\n")
+        (folder / "ablation.md").write_text(report.table(record.parts) + "\n")
+        report.plot(record.parts, base.data.source, folder / "ablation.png")
+
+
+run = partial(command_line.run, main)

@@ -1,0 +1,144 @@
+"""Make the feature atlas: the strongest units of every map, projected, as a browsable folder."""
+
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from zfnet_jax.analysis.evolution import Evolution, evolve
+from zfnet_jax.commands import command_line
+from zfnet_jax.commands.images import open_images, training_of
+from zfnet_jax.core import signals
+from zfnet_jax.core.files import expect_free, whole_folder
+from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.source import expect_all_there
+from zfnet_jax.data.splits import open_splits
+from zfnet_jax.features.controls import Control
+from zfnet_jax.features.top_units import mine_frames
+from zfnet_jax.networks.net import Net
+from zfnet_jax.report import plots
+from zfnet_jax.report.atlas import Subject, mined_by_default, write_atlas
+from zfnet_jax.training import checkpoint, metrics, run_folder
+from zfnet_jax.zfnet.architecture import Conv
+
+
+def main(
+    ckpt: Path,
+    images: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE_OR_FOLDER ...")] = (),
+    layers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LAYER ...")] = (),
+    top: int = 9,
+    control: Control | None = None,
+    evolution: bool = True,
+    raw: bool = False,
+    seed: int = 0,
+    batch_size: int = 32,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Make a folder of pages with the strongest units of every feature map.
+
+    Example: python tools/atlas.py --ckpt runs/shapes --out atlas
+
+    Args:
+      ckpt: a run, a step of one, or a .safetensors file.
+      images: pictures to look at; none looks at the net's own validation set.
+      layers: which layers; by default all convolutions and the last layer.
+      top: images for each map.
+      control: show beside each map what a net of random weights, shuffled switches or another map
+        would give.
+      evolution: show each map at the epochs that the run has snapshots of, over its training set.
+      raw: keep the projections as floats, one raw/LAYER.npy for each layer.
+      seed: of the control, and of the maps that the figures show.
+      batch_size: images at a time.
+      out: the folder to make; by default atlas in the run's folder.
+      overwrite: replace it if it exists.
+    """
+    run = run_folder.run_of(ckpt)
+    out = out or (run or Path()) / "atlas"
+    expect_free(out, overwrite=overwrite)
+    command_line.expect("top", top, top >= 1, "1 or more")
+    command_line.expect("batch-size", batch_size, batch_size >= 1, "1 or more")
+    net = checkpoint.load(ckpt)
+    layers = layers or mined_by_default(net.architecture)
+    for layer in layers:
+        net.architecture.index(layer)
+    opened = open_images(net, images)
+    source = opened.source
+    if len(source) < top:
+        print(f"{len(source)} pictures are fewer than --top {top}: no map shows more than that")
+    frames = opened.frames(net, cache_gib=0)
+    progress = out.absolute().parent / f".{out.name}.mining.npz"
+    progress.parent.mkdir(parents=True, exist_ok=True)
+    with signals.StopRequest() as stop, expect_all_there(source):
+        tables = mine_frames(
+            net,
+            frames,
+            layers,
+            top,
+            batch_size=batch_size,
+            progress=progress,
+            stopped=stop.noted,
+        )
+        if tables is None:
+            print(f"stopped and saved; the same command goes on from {progress}")
+            raise SystemExit(128 + (stop.signal or 0))
+    with (
+        expect_all_there(source),
+        whole_folder(out, overwrite=overwrite) as folder,
+        tempfile.TemporaryDirectory(prefix=f".{out.name}-work-", dir=progress.parent) as work,
+    ):
+        subject = Subject(
+            title=net.name,
+            net=net,
+            frames=frames,
+            source=opened.origin,
+            tables=tables,
+            evolution=_evolution(net, run, layers, Path(work), batch_size) if evolution else {},
+            facts=_facts(net, run),
+            curves=_curves(run, folder),
+        )
+        dead = write_atlas(subject, folder, Path(work), control=control, seed=seed, raw=raw)
+    progress.unlink(missing_ok=True)
+    maps = sum(len(mined.histogram) for mined in tables.values())
+    print(f"wrote {out}: open {out / 'index.html'}; {maps} maps, {dead} dead")
+
+
+def _evolution(
+    net: Net, run: Path | None, layers: Sequence[str], work: Path, batch_size: int
+) -> dict[str, Evolution]:
+    """The maps of the convolutions at the epochs that the run has kept."""
+    snapshots = run_folder.snapshots(run) if run else {}
+    spatial = [layer for layer in layers if isinstance(net.architecture[layer], Conv)]
+    if not snapshots or not spatial:
+        return {}
+    config = training_of(net)
+    train = open_splits(config.data, config.seed).train
+    frames = Frames.of(train, net.preprocessing.frame, cache_gib=0)
+    place = work / "evolution"
+    place.mkdir()
+    with expect_all_there(train):
+        return evolve(snapshots, frames, spatial, place, batch_size=batch_size)
+
+
+def _facts(net: Net, run: Path | None) -> list[tuple[str, str]]:
+    count = net.architecture.parameter_count(len(net.class_names))
+    facts = [("step", f"{net.step:,}"), ("parameters", f"{count:,}")]
+    for line in metrics.read(run) if run else ():
+        if line["split"] == "val" and line["step"] == net.step:
+            facts.insert(0, ("validation top-1", f"{line['top1']:.1%}"))
+            facts.insert(1, ("per class", f"{line['per_class']:.1%}"))
+    return facts
+
+
+def _curves(run: Path | None, folder: Path) -> str | None:
+    lines = metrics.read(run) if run else []
+    if not lines:
+        return None
+    plots.training_curves(lines, folder / "curves.png")
+    return "curves.png"
+
+
+run = partial(command_line.run, main)

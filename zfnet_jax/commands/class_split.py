@@ -1,0 +1,63 @@
+"""Write lists of one half of a data set's classes, to train a net that never sees the others."""
+
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from zfnet_jax.commands import command_line
+from zfnet_jax.core.files import output_folder
+from zfnet_jax.data.config import DataConfig
+from zfnet_jax.data.folder import FolderSource, open_folder
+from zfnet_jax.data.source import warn_of_skipped
+
+
+def main(
+    source: str,
+    out: Path,
+    half: Literal[0, 1] = 0,
+    val_fraction: float = DataConfig.val_fraction,
+    seed: int = 0,
+) -> None:
+    """Draw one half of a folder's classes, and list its training and validation pictures.
+
+    Example: python tools/class_split.py --source folder:pictures --out halves
+
+    Then `python -m zfnet_jax.train --data.source folder:pictures --data.train-list
+    halves/train.txt --data.val-list halves/val.txt --workdir runs/half` trains on it, and
+    `python tools/transfer.py --ckpt runs/half --source folder:pictures --classes unseen` transfers
+    to the other.
+
+    Args:
+      source: folder:PATH, with PATH/CLASS/PICTURE.
+      out: the folder to write to.
+      half: 0, or 1 for the classes that 0 leaves.
+      val_fraction: the part of each class that goes to validation, 0..1 exclusive.
+      seed: of the draw of classes, and of that part.
+    """
+    kind, _, place = source.partition(":")
+    command_line.expect("source", source, kind == "folder" and bool(place), "folder:PATH")
+    command_line.expect("seed", seed, seed >= 0, "0 or more")
+    splits = open_folder(place, val_fraction=val_fraction, seed=seed)
+    warn_of_skipped(splits.skipped)
+    assert isinstance(splits.train, FolderSource)
+    assert isinstance(splits.val, FolderSource)
+    names = splits.train.class_names
+    command_line.expect("source", source, len(names) >= 4, "4 classes or more")
+    command_line.expect(
+        "source", source, splits.train.names[0].split("/")[0] in names, "PATH/CLASS/PICTURE"
+    )
+    drawn = np.array_split(np.random.default_rng(seed).permutation(len(names)), 2)[half]
+    with output_folder(out) as made:
+        for name, split in (("train", splits.train), ("val", splits.val)):
+            chosen = np.flatnonzero(np.isin(split.labels, drawn))
+            text = "".join(f"{split.names[item]}\n" for item in chosen)
+            (made / f"{name}.txt").write_text(text)
+        (made / "classes.txt").write_text("".join(f"{names[k]}\n" for k in sorted(drawn)))
+    print(
+        f"wrote train.txt, val.txt and classes.txt to {out}: {len(drawn)} of {len(names)} classes"
+    )
+
+
+run = partial(command_line.run, main)

@@ -1,0 +1,99 @@
+"""Command lines: typed options, and user errors in one line on stderr with exit code 2."""
+
+import contextlib
+import functools
+import io
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from zfnet_jax.core.memory import keep_freed_memory
+
+T = TypeVar("T")
+
+
+def run(main: Callable[..., object], args: Sequence[str] | None = None) -> None:
+    """Calls a function with its arguments taken from the command line.
+
+    Args:
+      main: its typed signature gives the options, its docstring the help.
+      args: the command line without the program's name; None takes the process's own.
+
+    Raises:
+      SystemExit: with code 2 after an error in one line, where `main` raises ValueError or OSError
+        (what a user can put right) or the options are wrong; 130 after Ctrl-C and 143 after
+        SIGTERM, once temporary folders are gone; 0 after `--help`.
+    """
+
+    @functools.wraps(main)
+    def bind(*positional: Any, **named: Any) -> Callable[[], object]:
+        return functools.partial(main, *positional, **named)
+
+    keep_freed_memory()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    with one_line_errors():
+        parse(bind, args)()
+
+
+def parse(target: Callable[..., T], args: Sequence[str] | None = None, **options: Any) -> T:
+    """`tyro.cli` with its boxed messages about wrong options made one line.
+
+    Args:
+      target: a function or a dataclass, as for `tyro.cli`.
+      args: the command line without the program's name; None takes the process's own.
+      **options: further arguments of `tyro.cli`, such as `default`.
+
+    Returns:
+      What `target` returns.
+
+    Raises:
+      ValueError: an option is unknown, missing or of the wrong type.
+    """
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            result = tyro.cli(target, args=args, **options)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ValueError(_unbox(messages.getvalue())) from None
+    sys.stderr.write(messages.getvalue())
+    return result
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Ends the process with one line on stderr and exit code 2 on ValueError or OSError.
+
+    Other exceptions are bugs and keep their tracebacks.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        message = str(error)
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            message = f"{error.filename}: {error.strerror}"
+        print(f"error: {' '.join(message.split()) or type(error).__name__}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _unbox(message: str) -> str:
+    """The text inside tyro's box, without its frame and its pointers to the help text."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", message)
+    rows = [line.strip("│ ") for line in plain.splitlines() if not line.startswith(("╭", "╰"))]
+    sections = re.split(r"─{3,}", " ".join(rows))
+    told = [s.strip() for s in sections if not re.match(r"\s*(For full|Argument) helptext", s)]
+    return "; ".join(told)
+
+
+def expect(name: str, value: object, holds: bool, form: str) -> None:
+    """Raises ValueError, which names the option, unless its value holds."""
+    if not holds:
+        raise ValueError(f"--{name} {value}: expected {form}")

@@ -1,0 +1,226 @@
+"""Measure what a net is worth on other pictures, as in Tables 4 to 6 and Fig 9."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from zfnet_jax import config
+from zfnet_jax.commands import command_line
+from zfnet_jax.core.files import output_folder
+from zfnet_jax.data.source import expect_all_there
+from zfnet_jax.data.voc import open_voc
+from zfnet_jax.experiments import features, transfer
+from zfnet_jax.experiments import transfer_tables as report
+from zfnet_jax.experiments.features import Reading
+from zfnet_jax.experiments.folds import MOST_TEST, Short, ShortClasses, as_text
+from zfnet_jax.experiments.image_pool import Classes, Pool, open_pool, say_shared
+from zfnet_jax.experiments.record import Record
+from zfnet_jax.experiments.transfer import Plan
+from zfnet_jax.networks.net import Net, digest
+from zfnet_jax.training import checkpoint, run_folder
+
+COUNTS = (1, 2, 3, 4, 5, 6, 7, 10, 15, 30)
+"""Fig 9's, as far as Caltech-101 has pictures for them."""
+
+SCRATCH_COUNTS = (15, 30)
+"""Those of the paper on Caltech-101."""
+
+Numbers = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")]
+
+
+def main(
+    ckpt: Path,
+    source: str,
+    layer: str | None = None,
+    counts: Numbers = COUNTS,
+    folds: int = 5,
+    test: int = MOST_TEST,
+    classes: Classes = "all",
+    exclude: str | None = None,
+    short_classes: ShortClasses = "refuse",
+    scratch_config: Path | None = None,
+    scratch_counts: Numbers | None = None,
+    scratch_folds: int | None = None,
+    c: float | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    out: Path | None = None,
+) -> None:
+    """Train a new softmax on a net's features, over the number of images a class.
+
+    Example: python tools/transfer.py --ckpt runs/half --source folder:pictures --classes unseen
+
+    Stopped at any point, the same command goes on from what is finished.
+
+    Args:
+      ckpt: a run, a step of one, or a .safetensors file.
+      source: folder:PATH, tfds:NAME[@DIR] or shapes, all splits together; or voc:PATH, the folder
+        VOC2012, for average precision on its validation pictures after training on the others,
+        where nothing is drawn.
+      layer: whose features; by default the hidden layer below the logits.
+      counts: training images a class.
+      folds: draws of pictures for each.
+      test: test images a class at most.
+      classes: all, or those of which the net's own classes have not the name.
+      exclude: a file that lists pictures to leave out, such as overlap.py's exclude.txt.
+      short_classes: refuse or leave-out, for classes with fewer images than asked for.
+      scratch_config: also train the net's architecture from random weights on the same pictures,
+        by this configuration's recipe.
+      scratch_counts: training images a class for that; by default 15 and 30.
+      scratch_folds: draws for that; by default as many as folds.
+      c: inverse strength of the softmax's penalty, for features of unit length; by default chosen
+        inside each training part.
+      seed: of the draws.
+      batch_size: images at a time.
+      out: the folder to write to; by default transfer, or voc, in the run's folder.
+    """
+    scratch_given = (("scratch-counts", scratch_counts), ("scratch-folds", scratch_folds))
+    for name, value in scratch_given:
+        needed = value is None or scratch_config is not None
+        command_line.expect(name, _shown(value), needed, "none without --scratch-config")
+    sizes = (("folds", folds), ("test", test), ("batch-size", batch_size))
+    for name, value in (("counts", counts), *sizes, *scratch_given):
+        least = min(value, default=0) if isinstance(value, tuple) else value
+        command_line.expect(name, _shown(value), least is None or least >= 1, "1 or more")
+    command_line.expect("c", c, c is None or c > 0, "a number above 0")
+    command_line.expect("seed", seed, seed >= 0, "0 or more")
+    net = checkpoint.load(ckpt)
+    hidden = list(features.blocks(net.architecture))
+    wanted = features.reading(net.architecture, layer or hidden[-1])
+    out = out or run_folder.output_of(ckpt, "voc" if source.startswith("voc:") else "transfer")
+    about = {"ckpt": str(ckpt), "step": net.step, "source": source, "reading": wanted.describe()}
+    if source.startswith("voc:"):
+        command_line.expect(
+            "scratch-config", scratch_config, scratch_config is None, "none with voc:PATH"
+        )
+        # Which pictures train and which test is given with them.
+        for name, value, usual in (
+            *(("counts", counts, COUNTS), ("folds", folds, 5), ("test", test, MOST_TEST)),
+            *(("classes", classes, "all"), ("exclude", exclude, None)),
+            ("short-classes", short_classes, "refuse"),
+        ):
+            command_line.expect(name, _shown(value), value == usual, "none with voc:PATH")
+        root = Path(source.removeprefix("voc:")).expanduser()
+        _voc(net, root, wanted, c, seed, batch_size, out, about)
+        return
+    pool = open_pool(source, net, classes, exclude)
+    plan = Plan(counts, folds, seed, test, short_classes)
+    left_out, scratch = plan.short(pool), None
+    if scratch_config is not None:
+        base = config.load(scratch_config)
+        transfer.expect_recipe(base, source, pool)
+        again = replace(plan, counts=scratch_counts or SCRATCH_COUNTS, folds=scratch_folds or folds)
+        scratch = replace(base, architecture=net.architecture), again
+        left_out |= again.short(pool)
+    about |= {"images": len(pool), "classes": list(pool.class_names), "test": test, "seed": seed}
+    about |= {"c": c, "exclude": exclude, "shared_classes": say_shared(pool, net)}
+    identity = _identity(net, pool, wanted, test, seed, c, scratch)
+    record = Record(out, "transfer", identity, later=["scratch_recipe"], renewing=["net"])
+    with expect_all_there(pool):
+        found = features.compute(net, pool, [wanted], out / "features", batch_size=batch_size)
+        transfer.transfer(found[wanted.layer], pool, plan, record, c)
+        if scratch is not None:
+            runs = out / "scratch"
+            signal = transfer.from_scratch(scratch[0], source, pool, scratch[1], record, runs)
+            if signal:
+                print(f"stopped and saved; the same command goes on from {out}")
+                raise SystemExit(128 + signal)
+    about |= record.identity
+    _write(out, about, record, {n: short for n, short in left_out.items() if short})
+
+
+def _shown(value: object) -> object:
+    """An option's value as it is typed."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def _write(
+    out: Path, about: dict[str, Any], record: Record, left_out: dict[int, list[Short]]
+) -> None:
+    rows = transfer.rows(record.parts)
+    description = {
+        **about,
+        "left_out": {n: [each._asdict() for each in short] for n, short in left_out.items()},
+        "table": [row._asdict() for row in rows],
+        "parts": record.parts,
+    }
+    text, data = report.transfer_text(rows), Path(about["source"]).name
+    title = f"{len(about['classes'])} classes of {data}, features of {about['reading']['layer']}"
+    with output_folder(out) as made:
+        (made / "transfer.md").write_text(text + "\n")
+        report.transfer_picture(rows, title, made / "transfer.png")
+        (made / "transfer.json").write_text(json.dumps(description, indent=1) + "\n")
+    print(text)
+    for n, short in left_out.items():
+        print(f"left out at {n} a class, too few pictures: {as_text(short)}")
+    print(f"wrote transfer.png, .md and .json to {out}: {len(record.parts)} parts")
+
+
+def _identity(
+    net: Net,
+    pool: Pool,
+    wanted: Reading,
+    test: int,
+    seed: int,
+    c: float | None,
+    scratch: tuple[config.TrainConfig, Plan] | None,
+) -> dict[str, Any]:
+    """What all parts of one experiment have in common."""
+    recipe = {} if scratch is None else {"scratch_recipe": config.recipe(scratch[0])}
+    return {
+        "net": features.identify(net),
+        "pictures": features.identify_pictures(pool),
+        "layer": wanted.layer,
+        "test": test,
+        "seed": seed,
+        "c": c,
+        **recipe,
+    }
+
+
+def _voc(
+    net: Net,
+    root: Path,
+    wanted: Reading,
+    c: float | None,
+    seed: int,
+    batch_size: int,
+    out: Path,
+    about: dict[str, Any],
+) -> None:
+    sets = open_voc(root, "train"), open_voc(root, "val")
+    pool, count = Pool.of(*sets), len(sets[0])
+    identity = {
+        "net": features.identify(net),
+        "pictures": features.identify_pictures(pool),
+        "present": digest([each.present for each in sets]),
+        "layer": wanted.layer,
+        "seed": seed,
+        "c": c,
+    }
+    record = Record(out, "voc", identity, renewing=["net"])
+    key = {"train": count, "val": len(sets[1])}
+    result = record.find(**key)
+    if result is None:
+        with expect_all_there(pool):
+            every = features.compute(net, pool, [wanted], out / "features", batch_size=batch_size)
+        found = every[wanted.layer]
+        fitted = transfer.transfer_voc(found[:count], found[count:], *sets, seed=seed, c=c)
+        result = record.add(key, fitted)
+    precisions = result["average_precision"]
+    text = report.voc_text(precisions)
+    description = {**about, **record.identity, **result}
+    with output_folder(out) as made:
+        (made / "voc.md").write_text(text + "\n")
+        title = f"PASCAL VOC 2012, train to val, features of {wanted.layer}"
+        report.voc_picture(precisions, title, made / "voc.png")
+        (made / "voc.json").write_text(json.dumps(description, indent=1) + "\n")
+    print(text)
+    print(f"wrote voc.png, .md and .json to {out}: {len(pool)} pictures")
+
+
+run = partial(command_line.run, main)

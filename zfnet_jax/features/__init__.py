@@ -1,0 +1,1 @@
+"""The top-k units of feature maps, found, projected and cut out of pictures."""

@@ -1,0 +1,290 @@
+"""The strongest units of a net's maps over a data set: mined, projected, and cut out of pictures.
+
+Zeiler & Fergus 2014, section 4. Three passes, each of which holds some tables and a few images in
+memory and sends what is large to files: mining sees every picture once; projection and cutting see
+those that hold a unit, each once.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+from tqdm import tqdm
+
+from zfnet_jax.core.array_file import ArrayFile
+from zfnet_jax.data.pipeline import Frames, all_batches
+from zfnet_jax.data.preprocessing import centre_view
+from zfnet_jax.features import controls, mining
+from zfnet_jax.features.controls import Control
+from zfnet_jax.features.mining import NOWHERE, Mined, Top
+from zfnet_jax.features.projection import project_all
+from zfnet_jax.features.views import compiled_view, numbered_batches, way_up, whole_batch
+from zfnet_jax.networks.net import Net, describe, digest
+from zfnet_jax.zfnet.architecture import Architecture
+from zfnet_jax.zfnet.deconvnet import Units
+
+OUTSIDE = 225
+"""What a picture's patch shows beyond the picture's edge."""
+
+SAVE_EVERY = 50  # batches between two saves of a long pass
+TOLERANCE = 1e-5
+"""How far an activation may be from what mining found, relative, when its image is seen again."""
+
+
+class Chosen(NamedTuple):
+    """Some maps of a layer and their strongest images.
+
+    Attributes:
+      maps: (M,) int, the maps' numbers.
+      top: arrays of shape (M, k), empty places last.
+    """
+
+    maps: np.ndarray
+    top: Top
+
+    @property
+    def filled(self) -> np.ndarray:
+        """Which places hold an image, as numbers in row-major order."""
+        return np.flatnonzero(self.top.image != NOWHERE)
+
+    def units(self) -> Units:
+        """The units of the filled places."""
+        value, image, row, col, _ = (column.ravel()[self.filled] for column in self.top)
+        maps = np.repeat(self.maps, self.top.value.shape[1])[self.filled]
+        return Units(image, row, col, maps, value)
+
+
+def choose(net: Net, tables: Mapping[str, Mined]) -> dict[str, Chosen]:
+    """All maps of the mined layers, without the places where nothing responded."""
+    chosen = {}
+    for layer, (top, _) in tables.items():
+        # A logit that is negative is no less alive for it.
+        kept = mining.only_positive(top) if getattr(net.architecture[layer], "relu", True) else top
+        chosen[layer] = Chosen(np.arange(len(top.value)), kept)
+    return chosen
+
+
+def mine_frames(
+    net: Net,
+    frames: Frames,
+    layers: Sequence[str],
+    k: int,
+    *,
+    batch_size: int = 32,
+    progress: Path | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, Mined] | None:
+    """The strongest images of every map of some layers.
+
+    Args:
+      net: the net.
+      frames: the pictures, each seen through the centre view.
+      layers: their names.
+      k: how many images are kept for each map.
+      batch_size: images a step.
+      progress: a file to keep what is found so far in, and to go on from.
+      stopped: asked now and then; once it says so, what is found so far is saved.
+
+    Returns:
+      By layer, the tables; None after a stop.
+
+    Raises:
+      ValueError: the file is of another net, data set or choice of layers.
+    """
+    identity = _identity(net, frames, layers, k)
+    state, done = (mining.load(progress, identity) if progress else None) or (None, 0)
+    total, size = len(frames), whole_batch(frames, batch_size)
+    function = way_up(net)
+    batches = numbered_batches(frames, size, first=done)
+    with tqdm(
+        batches,
+        "looking at pictures",
+        total=-(-total // size),
+        initial=done // size,
+        disable=None,
+        leave=False,
+        unit="batch",
+    ) as bar:
+        steps = iter(bar)
+        while done < total:
+            state = mining.mine(function, islice(steps, SAVE_EVERY), layers, k, state=state)
+            done = min(done + SAVE_EVERY * size, total)
+            if progress:
+                mining.save(progress, state, done, identity)
+            if stopped() and done < total:
+                return None
+    assert state is not None
+    return state
+
+
+def project_units_to_files(
+    net: Net,
+    frames: Frames,
+    chosen: Mapping[str, Chosen],
+    folder: Path,
+    *,
+    control: Control | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> dict[str, ArrayFile]:
+    """Projects the strongest units of some maps, or a control of them, to files LAYER.npy.
+
+    Args:
+      net: the net.
+      frames: the pictures that it was mined on.
+      chosen: by layer, which maps and units.
+      folder: where the files go.
+      control: what to project in place of the units.
+      seed: of the control.
+      **options: of `deconvnet.project`.
+
+    Returns:
+      By layer, (M, k, field, field, 3) float32 in network space, a row for each place; zeros in
+      an empty place.
+
+    Raises:
+      ValueError: an activation is not what mining found.
+    """
+    wanted = {layer: each.units() for layer, each in chosen.items()}
+    places = {layer: each.filled for layer, each in chosen.items()}
+    alter = None
+    if control:
+        shapes = net.architecture.shapes(len(net.class_names))
+        widths = {layer: shapes[layer][-1] for layer in wanted}
+        net = controls.net_of(control, net, seed)
+        wanted = controls.units_of(control, wanted, widths, seed)
+        alter = controls.trace_of(control, seed)
+    files = _files(net.architecture, chosen, folder, np.float32)
+    prepare = compiled_view(net)
+    total = sum(len(units.image) for units in wanted.values())
+    with tqdm(total=total, desc="projecting", disable=None, leave=False, unit="unit") as bar:
+        read = lambda items: prepare(frames.batch(items).frames)
+        for part in project_all(net, read, wanted, alter=alter, **options):
+            if control is None:
+                _expect_values(part.layer, wanted[part.layer], part.positions, part.values)
+            files[part.layer].write(places[part.layer][part.positions], part.patches)
+            bar.update(len(part.positions))
+    return files
+
+
+def cut_patches_to_files(
+    net: Net,
+    frames: Frames,
+    chosen: Mapping[str, Chosen],
+    folder: Path,
+    visit: Callable[[int, np.ndarray], None] = lambda number, picture: None,
+) -> dict[str, ArrayFile]:
+    """Cuts the strongest units' receptive fields out of the pictures, to files LAYER.npy.
+
+    Args:
+      net: the net.
+      frames: the pictures.
+      chosen: by layer, which maps and units.
+      folder: where the files go.
+      visit: is given each picture that holds a unit once, by its number, as the net sees it:
+        (size, size, 3) uint8.
+
+    Returns:
+      By layer, (M, k, field, field, 3) uint8; `OUTSIDE` beyond a picture's edge and where there
+      is no unit.
+    """
+    arch = net.architecture
+    files = _files(arch, chosen, folder, np.uint8)
+    for layer, each in chosen.items():
+        empty = np.flatnonzero(each.top.image == NOWHERE)
+        blank = np.full(files[layer].shape[2:], OUTSIDE, np.uint8)
+        files[layer].write(empty, np.broadcast_to(blank, (len(empty), *blank.shape)))
+    for number, picture in _pictures(frames, images_of(chosen), arch.input_size):
+        visit(number, picture)
+        for layer, (_, top) in chosen.items():
+            places = np.flatnonzero(top.image == number)
+            units = zip(top.row.ravel()[places], top.col.ravel()[places], strict=True)
+            cuts = [cut(picture, box_of(arch, layer, int(row), int(col))) for row, col in units]
+            if cuts:
+                files[layer].write(places, np.stack(cuts))
+    return files
+
+
+def images_of(chosen: Mapping[str, Chosen]) -> np.ndarray:
+    """The numbers of the pictures that hold a unit, ascending."""
+    images = np.concatenate([each.units().image for each in chosen.values()])
+    return np.unique(images)
+
+
+def field_of(arch: Architecture, layer: str) -> int:
+    """The width of a unit's receptive field in pixels; of a dense layer's, the whole picture."""
+    return arch.receptive_field(layer).size if arch.is_spatial(layer) else arch.input_size
+
+
+def box_of(arch: Architecture, layer: str, row: int, col: int) -> tuple[int, int, int, int]:
+    """A unit's receptive field in the network's input; of a dense layer's, the whole picture."""
+    if arch.is_spatial(layer):
+        return arch.receptive_field(layer).box(row, col)
+    return 0, 0, arch.input_size, arch.input_size
+
+
+def cut(picture: np.ndarray, box: Sequence[int]) -> np.ndarray:
+    """A picture's own pixels in a box, (height, width, 3); `OUTSIDE` beyond its edges."""
+    top, left, high, wide = box
+    patch = np.full((high, wide, 3), OUTSIDE, np.uint8)
+    rows = slice(max(top, 0), min(top + high, picture.shape[0]))
+    cols = slice(max(left, 0), min(left + wide, picture.shape[1]))
+    inner = picture[rows, cols]
+    patch[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left] = inner
+    return patch
+
+
+def _files(
+    arch: Architecture, chosen: Mapping[str, Chosen], folder: Path, dtype: DTypeLike
+) -> dict[str, ArrayFile]:
+    """By layer, a file of zeros, (M, k, field, field, 3), with a row for each place."""
+    return {
+        layer: ArrayFile.create(
+            folder / f"{layer}.npy",
+            (*each.top.value.shape, *[field_of(arch, layer)] * 2, 3),
+            dtype,
+            axes=2,
+        )
+        for layer, each in chosen.items()
+    }
+
+
+def _pictures(frames: Frames, items: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    batches = all_batches(frames, batch_size=16, items=items)
+    numbers = iter(items.tolist())
+    for batch in tqdm(batches, "cutting out", disable=None, leave=False, unit="batch"):
+        # The last batch repeats its last picture; zip ends with the numbers.
+        views = centre_view(batch.frames, size)
+        yield from zip(islice(numbers, len(views)), views, strict=False)
+
+
+def _expect_values(layer: str, units: Units, positions: np.ndarray, values: np.ndarray) -> None:
+    mined = np.asarray(units.value)[positions]
+    off = np.flatnonzero(~(np.abs(values - mined) <= TOLERANCE * np.abs(mined)))
+    if off.size:
+        first = positions[off[0]]
+        raise ValueError(
+            f"{layer} map {units.map[first]}, image {units.image[first]}: mining found "
+            f"{mined[off[0]]:.6g}, seen again it is {values[off[0]]:.6g}; expected the same to "
+            f"{TOLERANCE:g} ({off.size} of {len(values)} units differ)"
+        )
+
+
+def _identity(net: Net, frames: Frames, layers: Sequence[str], k: int) -> str:
+    """What must be the same for a pass to go on: the net, the pictures, the layers and k."""
+    source = frames.source
+    what = [
+        digest(net.params),
+        describe(net)["preprocessing"],
+        digest({"mean": net.preprocessing.mean}),
+        len(source),
+        list(getattr(source, "names", map(str, getattr(source, "paths", ())))),
+        list(layers),
+        k,
+    ]
+    return hashlib.sha256(json.dumps(what).encode("utf-8", "surrogateescape")).hexdigest()

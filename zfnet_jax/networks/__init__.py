@@ -1,0 +1,1 @@
+"""Trained nets: one value, its files, and importers of other programs' files."""

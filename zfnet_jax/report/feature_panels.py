@@ -1,0 +1,57 @@
+"""The panels of Zeiler & Fergus 2014, Fig 2: a layer's maps with their strongest units."""
+
+import numpy as np
+
+from zfnet_jax.core.array_file import ArrayFile
+from zfnet_jax.features.mining import NOWHERE
+from zfnet_jax.features.top_units import Chosen
+from zfnet_jax.networks.net import Net
+from zfnet_jax.report import panels
+from zfnet_jax.zfnet.architecture import Conv
+
+# Maps and columns of Fig 2 from its second layer on; further layers are laid out as the last.
+_LAYOUT = ((16, 4), (12, 4), (10, 2), (10, 2))
+
+
+def draw_panel(
+    net: Net,
+    layer: str,
+    chosen: Chosen,
+    projections: ArrayFile,
+    patches: ArrayFile,
+    seed: int,
+) -> tuple[int, np.ndarray, str]:
+    """Draws a convolution's panel: of the first all filters, of the others some maps at random.
+
+    Args:
+      net: the net.
+      layer: a convolution's name.
+      chosen: its maps and their strongest units, (M, k).
+      projections: of these units, (M, k, field, field, 3) float32.
+      patches: of the pictures, (M, k, field, field, 3) uint8.
+      seed: of the choice of maps.
+
+    Returns:
+      Which of the net's convolutions it is, from 1; the picture, uint8; a caption.
+    """
+    number = [each.name for each in net.architecture if isinstance(each, Conv)].index(layer)
+    k = chosen.top.value.shape[1]
+    read = lambda file, rows: np.stack([file.read(int(row) * k, k) for row in rows])
+    if number == 0:
+        kernel = net.rgb_kernel(layer)
+        sheet = panels.filters_beside_patches(kernel, read(patches, range(len(chosen.maps))))
+        return 1, sheet, f"{layer}: filters, and the patches that excite each most"
+    count, columns = _LAYOUT[min(number, len(_LAYOUT)) - 1]
+    alive = np.flatnonzero(chosen.top.image[:, 0] != NOWHERE)
+    rows = np.sort(np.random.default_rng(seed).permutation(alive)[:count])
+    if not rows.size:
+        rows = np.arange(min(count, len(chosen.maps)))  # all are dead, and shown so
+    shown = read(projections, rows)
+    sheet = panels.panel_picture(
+        shown,
+        read(patches, rows),
+        panels.scales(shown, "map"),
+        [f"map {chosen.maps[row]}" for row in rows],
+        columns=columns,
+    )
+    return number + 1, sheet, f"{layer}: {len(rows)} maps at random"

@@ -1,0 +1,1 @@
+"""Training runs: the step, the loop, checkpoints and evaluation."""

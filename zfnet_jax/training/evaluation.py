@@ -1,0 +1,190 @@
+"""How good a net is: top-1 and top-5 on one or ten views, of one net or the mean of several."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+
+from zfnet_jax.core import compilation, devices
+from zfnet_jax.data.config import DataConfig
+from zfnet_jax.data.pipeline import Frames, all_batches
+from zfnet_jax.data.preprocessing import VIEWS, Preprocessing, centre_view, ten_views
+from zfnet_jax.data.source import Source, pictures_of, same_data_set
+from zfnet_jax.data.splits import open_splits
+from zfnet_jax.networks.net import Net
+from zfnet_jax.training.metrics import Scores, score
+from zfnet_jax.zfnet.architecture import CHANNELS
+from zfnet_jax.zfnet.model import ZFNet, forward
+from zfnet_jax.zfnet.trace import Params
+
+Predictor = Callable[[Params, Array], Array]
+"""(params, raw frames) -> log-probabilities, (N, classes) float32."""
+
+
+def predictor(
+    model: ZFNet, preprocessing: Preprocessing, mesh: Mesh, views: Literal[1, 10] = 1
+) -> Predictor:
+    """What a net says of raw frames: the logarithm of its softmax, averaged over views.
+
+    Zeiler & Fergus 2014, section 3: the ten views are the corners, the centre, and their flips.
+
+    Args:
+      model: the network.
+      preprocessing: what takes frames to its network space.
+      mesh: the devices; frames are cut along their first axis.
+      views: 1 for the centre crop alone, or 10.
+
+    Returns:
+      A compiled function.
+    """
+
+    def predict(params: Params, frames: Array) -> Array:
+        images, size = preprocessing.apply(frames), model.arch.input_size
+        # Images stay the outer axis, along which they are cut over the devices.
+        if views == VIEWS:
+            crops = jnp.moveaxis(ten_views(images, size), 0, 1)
+        else:
+            crops = centre_view(images, size)[:, None]
+        logits, _ = forward(model, params, crops.reshape(-1, size, size, CHANNELS))
+        each = jax.nn.log_softmax(logits).reshape(len(frames), views, -1)
+        return jax.nn.logsumexp(each, axis=1) - jnp.log(views)
+
+    whole = devices.replicated(mesh)
+    return compilation.jit(
+        predict, in_shardings=(whole, devices.by_example(mesh)), out_shardings=whole
+    )
+
+
+def evaluate(
+    nets: Sequence[tuple[Predictor, Params]],
+    frames: Sequence[Frames],
+    mesh: Mesh,
+    batch_size: int,
+    threads: int = 0,
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[Scores] | None:
+    """Scores nets on every item of a source: each alone, then the mean of several.
+
+    Zeiler & Fergus 2014, Table 2: an ensemble averages the softmax of its nets.
+
+    Args:
+      nets: the compiled prediction and the parameters of each.
+      frames: the same source once for each net, at its own frame size.
+      mesh: the devices.
+      batch_size: images a step, a multiple of the number of devices.
+      threads: how many decode; 0 for one per processor.
+      stopped: asked before each step; whether to give up.
+
+    Returns:
+      The sums over the source for each net, and last for their mean if there are several; None if
+      it was given up.
+    """
+    rows = devices.rows_of_this_process(batch_size)
+    streams = [
+        all_batches(each, batch_size=batch_size, threads=threads, rows=rows) for each in frames
+    ]
+    total: list[Scores] | None = None
+    for batches in zip(*streams, strict=True):
+        if stopped():
+            return None
+        on_devices = devices.to_devices(mesh, batches)
+        each = [
+            predict(params, batch.frames)
+            for (predict, params), batch in zip(nets, on_devices, strict=True)
+        ]
+        if len(each) > 1:
+            each.append(jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each)))
+        labels = on_devices[0].labels
+        found = [jax.tree.map(np.asarray, _score(one, labels)) for one in each]
+        total = found if total is None else [a.plus(b) for a, b in zip(total, found, strict=True)]
+    return total
+
+
+_score = jax.jit(score)
+
+
+def expect_ensemble(names: Sequence[object], nets: Sequence[Net]) -> None:
+    """Raises ValueError where nets differ in classes or input size, by the two nets' names."""
+    for name, net in zip(names, nets, strict=True):
+        said = f"nets {names[0]} and {name}: expected the same"
+        if net.class_names != nets[0].class_names:
+            raise ValueError(
+                f"{said} classes, they have {len(nets[0].class_names)} and {len(net.class_names)} "
+                "of their own"
+            )
+        sizes = [each.architecture.input_size for each in (nets[0], net)]
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"{said} input size, they read {sizes[0]} and {sizes[1]} pixels")
+
+
+def expect_held_out(
+    names: Sequence[object], nets: Sequence[Net], data: DataConfig, seed: int, val: Source
+) -> None:
+    """Raises ValueError where a net has not held all of `val` out of its training.
+
+    Args:
+      names: of the nets.
+      nets: the nets.
+      data: what `val` is the validation part of.
+      seed: of that split.
+      val: the pictures that the nets are to be scored on.
+    """
+    for name, config in zip(names, (net.config for net in nets), strict=True):
+        if config is None or (config.data, config.seed) == (data, seed):
+            continue
+        if not same_data_set(config.data.source, data.source):
+            continue
+        own, scored = pictures_of(open_splits(config.data, config.seed).val), pictures_of(val)
+        if own is None or scored is None:  # drawn ones, of which no two are the same
+            continue
+        learned = len(set(scored) - set(own))
+        if learned:
+            raise ValueError(
+                f"net {name}: has not held out {learned} of the {len(scored)} pictures of "
+                f"{data.source} that it would be scored on; expected nets of one split, or "
+                "--source with another data set"
+            )
+
+
+def evaluate_nets(
+    nets: Sequence[Net], source: Source, *, views: Literal[1, 10] = 1, batch_size: int = 64
+) -> list[dict[str, float]]:
+    """Evaluates each net alone, then, where there are several, their mean.
+
+    Args:
+      nets: nets of the same classes and input size.
+      source: labelled pictures of those classes.
+      views: 1 or 10.
+      batch_size: crops that a net sees at once: images times views.
+
+    Returns:
+      For each net, and last for the mean of several: `loss`, `top1`, `top5` and `per_class`.
+
+    Raises:
+      ValueError: the nets differ in their classes or input sizes, or the source has other classes.
+    """
+    expect_ensemble([repr(net.name) for net in nets], nets)
+    if source.class_names != nets[0].class_names:
+        raise ValueError(
+            f"data of {len(source.class_names)} classes: expected the net's own "
+            f"{len(nets[0].class_names)}, by the same names"
+        )
+    mesh, count = devices.make_mesh(), jax.device_count()
+    entries = [
+        (
+            predictor(
+                ZFNet(net.architecture, len(net.class_names)), net.preprocessing, mesh, views
+            ),
+            devices.replicate(mesh, net.params),
+        )
+        for net in nets
+    ]
+    frames = [Frames.of(source, net.preprocessing.frame, cache_gib=0) for net in nets]
+    images = max(1, batch_size // views // count) * count
+    scores = evaluate(entries, frames, mesh, images)
+    assert scores is not None, "nothing stops it"
+    return [each.summary() for each in scores]

@@ -1,0 +1,336 @@
+"""A training run under way: what it computes with, where it stands, and what it leaves behind.
+
+`fit` takes one from step to step; several of one length can be taken together.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from zfnet_jax.config import TrainConfig
+from zfnet_jax.core import devices, signals
+from zfnet_jax.data.pipeline import Batch, Frames, all_batches, steps_per_epoch, train_batches
+from zfnet_jax.data.preprocessing import PixelSums, Preprocessing, frame_size, pixel_sums
+from zfnet_jax.data.source import Source, pictures_of
+from zfnet_jax.data.splits import open_splits
+from zfnet_jax.networks.net import Net
+from zfnet_jax.training import checkpoint, optimizer
+from zfnet_jax.training.checkpoint import Checkpoints, Progress
+from zfnet_jax.training.evaluation import evaluate, predictor
+from zfnet_jax.training.metrics import Meter, MetricsLog
+from zfnet_jax.training.run_folder import claim, held, keep_snapshot, report_skipped
+from zfnet_jax.training.step import TrainState, compile_step, init_state, make_train_step
+from zfnet_jax.zfnet.model import ZFNet
+
+
+def learn_preprocessing(
+    frames: Frames, config: TrainConfig, rows: slice
+) -> tuple[Preprocessing, float]:
+    """The per-pixel mean of the training set (section 3), and the deviation of pixels around it.
+
+    Sums are exact integers, so that neither order nor the number of processes changes a bit.
+    """
+    items = np.arange(len(frames))
+    if config.data.mean_images:
+        items = np.random.default_rng(config.seed).permutation(items)[: config.data.mean_images]
+    batches = all_batches(
+        frames,
+        batch_size=config.train.batch_size,
+        items=items,
+        threads=config.data.threads,
+        rows=rows,
+    )
+    bar = tqdm(batches, "mean of the training set", disable=None, leave=False, unit="batch")
+    sums = pixel_sums((batch.frames[batch.labels >= 0] for batch in bar), frames.size)
+    total = PixelSums(*devices.sum_over_processes(sums))
+    return Preprocessing(frames.size, total.mean()), total.deviation()
+
+
+class Setting(NamedTuple):
+    """What a run computes with, all but its state.
+
+    Attributes:
+      train: the training frames.
+      val: the validation frames.
+      mesh: the devices.
+      rows: which rows of each batch this process reads.
+      model: the network, in the type that training computes in.
+      tx: the optimiser.
+      preprocessing: what takes frames to network space.
+      epoch_steps: steps in an epoch.
+      last_step: the step that the run ends at.
+    """
+
+    train: Frames
+    val: Frames
+    mesh: Mesh
+    rows: slice
+    model: ZFNet
+    tx: optax.GradientTransformation
+    preprocessing: Preprocessing
+    epoch_steps: int
+    last_step: int
+
+
+def set_up(
+    config: TrainConfig, run: Path, others: Sequence[Setting] = ()
+) -> tuple[Setting, TrainState]:
+    """Opens the data, and makes the state a run starts or goes on with.
+
+    Args:
+      config: the run.
+      run: its folder.
+      others: of runs that differ from it in their seed alone, whose frames it shares where they
+        are of the same pictures.
+    """
+    splits = open_splits(config.data, config.seed)
+    mesh, rows = devices.make_mesh(), devices.rows_of_this_process(config.train.batch_size)
+    train = _frames(splits.train, config, [each.train for each in others])
+    val = _frames(splits.val, config, [each.val for each in others])
+    epoch_steps = steps_per_epoch(len(train), config.train.batch_size)
+    total_steps = config.train.epochs * epoch_steps
+    # Only now, so that a configuration that cannot be run leaves no folder that insists on it.
+    begun, first = bool(checkpoint.steps(run)), devices.is_first_process()
+    claim(run, config, splits, begun=begun, write=first)
+    report_skipped(run, splits.skipped if first else ())
+
+    earlier = checkpoint.load_progress(run)
+    if earlier:
+        preprocessing, deviation = earlier.net.preprocessing, 1.0  # the weights are drawn already
+    else:
+        preprocessing, deviation = learn_preprocessing(train, config, rows)
+    model = ZFNet(
+        config.architecture,
+        len(splits.train.class_names),
+        dtype=devices.compute_dtype(config.dtype),
+        initializer=config.init,
+        input_deviation=deviation,
+    )
+    tx = optimizer.make_optimizer(config.optimizer, config.architecture, total_steps)
+    state = init_state(model, tx, config.seed)
+    if earlier:
+        opt_state = jax.tree.structure(state.opt_state).unflatten(earlier.optimizer)
+        state = TrainState(jnp.int32(earlier.net.step), earlier.net.params, opt_state)
+    last_step = min(total_steps, config.train.max_steps or total_steps)
+    setting = Setting(train, val, mesh, rows, model, tx, preprocessing, epoch_steps, last_step)
+    return setting, devices.replicate(mesh, state)
+
+
+def _frames(source: Source, config: TrainConfig, others: Sequence[Frames]) -> Frames:
+    """The frames of a source, those of another run if it has the same pictures."""
+    pictures = pictures_of(source)
+    if pictures is not None:
+        for frames in others:
+            if pictures_of(frames.source) == pictures:
+                return frames
+    return Frames.of(source, frame_size(config.architecture.input_size), config.data.cache_gib)
+
+
+class Course:
+    """A run between two steps; a context manager, one at a time per folder.
+
+    Attributes:
+      config: the run.
+      setting: what it computes with.
+      state: after `step` updates; who makes the updates replaces it before asking for more.
+      step: how many updates there have been.
+    """
+
+    def __init__(self, config: TrainConfig, run: Path, others: Sequence[Setting] = ()) -> None:
+        """Sets a run up, from the start or from where it stopped.
+
+        Args:
+          config: the run.
+          run: its folder, which may hold an earlier part of the same run.
+          others: as for `set_up`.
+
+        Raises:
+          ValueError: the data cannot be used, the folder is another run's, or every checkpoint is
+            damaged.
+        """
+        self.config, self._run = config, run
+        self.setting, self.state = set_up(config, run, others)
+        self.step = int(self.state.step)
+        self._predict = predictor(self.setting.model, self.setting.preprocessing, self.setting.mesh)
+
+    def __enter__(self) -> "Course":
+        loop, setting = self.config.train, self.setting
+        with contextlib.ExitStack() as stack:
+            if devices.is_first_process():
+                stack.enter_context(held(self._run))
+            self._checkpoints = stack.enter_context(Checkpoints(self._run, loop.keep))
+            self._log = stack.enter_context(
+                MetricsLog(self._run, self.step, active=devices.is_first_process())
+            )
+            self._bar = stack.enter_context(
+                tqdm(total=setting.last_step, initial=self.step, disable=None, unit="step")
+            )
+            self._opened = stack.pop_all()
+        self._meter = Meter(self._log, self._bar, loop, setting.epoch_steps)
+        self._validated_epochs = int(optimizer.rate_state(self.state.opt_state).epochs)
+        self._saved_step = self.step if checkpoint.steps(self._run) else None
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._opened.__exit__(*error)
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches of the steps to come."""
+        return train_batches(
+            self.setting.train,
+            batch_size=self.config.train.batch_size,
+            seed=self.config.seed,
+            first_step=self.step,
+            balanced=self.config.data.balanced,
+            threads=self.config.data.threads,
+            rows=self.setting.rows,
+        )
+
+    def note(self, values: dict[str, Array]) -> None:
+        """Counts an update and its metrics; ValueError if the one before was not finite."""
+        self.step += 1
+        self._meter.add(self.step, values)
+
+    @property
+    def awaits_validation(self) -> bool:
+        """Whether the next thing to do is to validate; also right after a resume.
+
+        A finished run has nothing left to do, and its last checkpoint is not to be touched.
+        """
+        if self.step >= self.setting.last_step:
+            return not self._checkpoints.is_validated(self.step)
+        return self._validated_epochs < self.step // self.setting.epoch_steps
+
+    def validate(self, stopped: Callable[[], bool]) -> None:
+        """Validates, lowers the rate if it is time, and saves; nothing of it once `stopped`."""
+        loop, epoch_steps = self.config.train, self.setting.epoch_steps
+        self._meter.flush()
+        scores = evaluate(
+            [(self._predict, self.state.params)],
+            [self.setting.val],
+            self.setting.mesh,
+            loop.batch_size,
+            threads=self.config.data.threads,
+            stopped=stopped,
+        )
+        if scores is None:
+            return
+        summary = scores[0].summary()
+        rate = float(optimizer.rate_state(self.state.opt_state).rate)
+        speed = self._meter.speed
+        shown = {"learning_rate": rate, "images_per_second": round(speed, 2)}
+        self._log.write("val", self.step, self.step / epoch_steps, summary | shown)
+        self._bar.write(_epoch_line(self.step, epoch_steps, loop.epochs, summary, speed))
+        # The error of a part of an epoch is no epoch's, and must not lower the rate.
+        if self._validated_epochs < self.step // epoch_steps:
+            error = 1 - summary["top1"]
+            observed = optimizer.observe(self.state.opt_state, error, self.config.optimizer)
+            self.state = devices.replicate(
+                self.setting.mesh, self.state._replace(opt_state=observed)
+            )
+            self._validated_epochs += 1
+        self._save(summary)
+
+    def restart_clock(self) -> None:
+        """Leaves out of the speed what other runs had the devices for."""
+        self._meter.restart_clock()
+
+    @property
+    def awaits_saving(self) -> bool:
+        """Whether a checkpoint is due at this step, inside an epoch."""
+        every = self.config.train.checkpoint_steps
+        return bool(
+            every
+            and self.step % every == 0
+            and self.step % self.setting.epoch_steps
+            and self.step < self.setting.last_step
+        )
+
+    def save(self) -> None:
+        """Saves, unless this step is saved already."""
+        if self._saved_step != self.step:
+            self._save(None)
+
+    def finish(self) -> None:
+        """Says which step is best."""
+        if devices.is_first_process():
+            best = self._checkpoints.best()
+            print(f"best validation per class: step {best} in {self._run / checkpoint.FOLDER}")
+
+    def _save(self, validated: dict[str, float] | None) -> None:
+        self._meter.flush()
+        setting = self.setting
+        names = setting.val.source.class_names
+        net = Net(
+            self.config.architecture,
+            self.state.params,
+            setting.preprocessing,
+            names,
+            self.step,
+            self.config,
+        )
+        epoch, rest = divmod(self.step, setting.epoch_steps)
+        kept = epoch in self.config.train.snapshot_epochs or self.step == setting.last_step
+        if validated and not rest and kept and devices.is_first_process():
+            keep_snapshot(self._run, net, epoch)
+        leaves = jax.tree.leaves(self.state.opt_state)
+        self._checkpoints.save(Progress(net, leaves), validated)
+        self._meter.restart_clock()
+        self._saved_step = self.step
+
+
+def _epoch_line(
+    step: int, epoch_steps: int, epochs: int, summary: dict[str, float], speed: float
+) -> str:
+    return (
+        f"epoch {step / epoch_steps:.4g} of {epochs}, step {step}: validation "
+        f"loss {summary['loss']:.3f}, top-1 {summary['top1']:.2%}, top-5 {summary['top5']:.2%}, "
+        f"per class {summary['per_class']:.2%}; {speed:.0f} images/s"
+    )
+
+
+def fit(config: TrainConfig, run: Path) -> int | None:
+    """Trains to the configured end, from the start or from where the run in the folder stopped.
+
+    Args:
+      config: the run.
+      run: its folder, which may hold an earlier part of the same run.
+
+    Returns:
+      The signal that stopped it early, after all was saved; None at the end.
+
+    Raises:
+      ValueError: the data cannot be used, the folder is another run's, every checkpoint is
+        damaged, or loss or gradients are not finite.
+      OSError: a file could not be written; the last checkpoint stays good.
+    """
+    course = Course(config, run)
+    _, _, mesh, _, model, tx, preprocessing, _, last_step = course.setting
+    train_step = compile_step(
+        make_train_step(model, tx, preprocessing, config.data.crops, config.seed), mesh
+    )
+    batches = course.batches()
+    with signals.StopRequest() as stop, course:
+        while not stop.noted() and (course.step < last_step or course.awaits_validation):
+            if course.awaits_validation:
+                course.validate(stop.noted)
+                continue
+            batch = devices.to_devices(mesh, next(batches))
+            course.state, values = train_step(course.state, batch)
+            course.note(values)
+            stop.agreed(course.step)
+            if course.awaits_saving:
+                course.save()
+        course.save()
+        if not stop.noted():
+            course.finish()
+    return stop.signal

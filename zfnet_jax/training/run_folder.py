@@ -1,0 +1,142 @@
+"""The folder of a run: whose it is, what it says of its data, and the nets it keeps for good."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import jax.numpy as jnp
+
+from zfnet_jax import config as configs
+from zfnet_jax.config import TrainConfig
+from zfnet_jax.core.files import read_json, write_text
+from zfnet_jax.data.source import Skipped, Splits, warn_of_skipped
+from zfnet_jax.networks import weights
+from zfnet_jax.networks.net import Net
+
+CONFIG, DATA = "config.json", "data.json"
+SKIPPED = "skipped.txt"
+SNAPSHOTS = "snapshots"
+LOCK = ".lock"
+
+# What may differ when a run goes on: how long and how fast, never what it computes.
+_FREE = configs.PACE | {"train.epochs", "train.max_steps"}
+
+
+def claim(
+    run: Path, config: TrainConfig, splits: Splits, *, begun: bool, write: bool = True
+) -> None:
+    """Makes the folder this run's, or checks that it is.
+
+    Args:
+      run: the folder.
+      config: the run.
+      splits: its data set.
+      begun: whether there is something to go on from; a run that left nothing binds nobody.
+      write: whether to write; of several processes only one does.
+
+    Raises:
+      ValueError: it holds a run of another configuration, of which the first key that differs is
+        named, or of other data.
+      OSError: it cannot be made.
+    """
+    path = run / CONFIG
+    data = identify(splits)
+    if begun and path.exists():
+        started = configs.from_json(read_json(path))
+        for key, (then, now) in _differences(started, config).items():
+            if key not in _FREE or (
+                key == "train.epochs" and config.optimizer.schedule == "cosine"
+            ):
+                raise ValueError(
+                    f"{key} = {now!r}: {run} was started with {then!r}; expected the same, or "
+                    "another folder for the run"
+                )
+    if begun and (run / DATA).exists():
+        then = read_json(run / DATA)
+        if then != data:
+            raise ValueError(
+                f"data {config.data.source}: {run} was started with {_counts(then)}; expected the "
+                f"same pictures, found {_counts(data)}, or others by name"
+            )
+    if write:
+        run.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(configs.to_json(config), indent=1) + "\n")
+        write_text(run / DATA, json.dumps(data, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Keeps other processes from training in a run's folder; the end of this one, too, frees it.
+
+    Raises:
+      ValueError: another process trains in it.
+    """
+    try:
+        with filelock.FileLock(run / LOCK, blocking=False):
+            yield
+    except filelock.Timeout:
+        raise ValueError(
+            f"{run}: another process is training in it; expected one at a time, or another "
+            "folder for the run"
+        ) from None
+
+
+def report_skipped(run: Path, skipped: Sequence[Skipped]) -> None:
+    """Says how many files of the data set are no readable pictures, and lists them."""
+    if skipped:
+        lines = [f"{each.name}: {each.reason}\n" for each in skipped]
+        write_text(run / SKIPPED, "".join(lines))
+        warn_of_skipped(skipped, f" of the data set (all in {run / SKIPPED})")
+
+
+def keep_snapshot(run: Path, net: Net, epoch: int) -> None:
+    """Keeps the net of the end of an epoch, apart from the checkpoints that come and go."""
+    (run / SNAPSHOTS).mkdir(exist_ok=True)
+    weights.write(net, run / SNAPSHOTS / f"epoch_{epoch:04}{weights.SUFFIX}", jnp.float32)
+
+
+def snapshots(run: Path) -> dict[int, Path]:
+    """The nets that a run has kept, by their epoch, ascending; each is a `--ckpt` of its own."""
+    files = sorted((run / SNAPSHOTS).glob(f"epoch_*{weights.SUFFIX}"))
+    return {int(file.stem.removeprefix("epoch_")): file for file in files}
+
+
+def run_of(ckpt: Path) -> Path | None:
+    """The folder of the run that a `--ckpt` is, or is a step or a snapshot of; None without one."""
+    for place in (ckpt, ckpt.parent.parent):
+        if (place / CONFIG).is_file():
+            return place
+    return None
+
+
+def output_of(ckpt: Path, tool: str) -> Path:
+    """Where a tool writes unless it is told: in the run's folder, not in a step's, which may go."""
+    run = run_of(ckpt)
+    if run is None:
+        return Path(tool) / ckpt.stem
+    return run / (tool if run == ckpt else f"{tool}-{ckpt.stem}")
+
+
+def identify(splits: Splits) -> dict[str, Any]:
+    """What a run's order of pictures depends on: how many, of which classes, by which names."""
+    named = [list(getattr(source, "names", ())) for source in (splits.train, splits.val)]
+    text = json.dumps([list(splits.train.class_names), *named])
+    return {
+        "train": len(splits.train),
+        "val": len(splits.val),
+        "classes": len(splits.train.class_names),
+        "sha256": hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest(),
+    }
+
+
+def _counts(identity: dict[str, Any]) -> str:
+    return f"{identity['train']} + {identity['val']} pictures of {identity['classes']} classes"
+
+
+def _differences(then: TrainConfig, now: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    old, new = configs.flat(then), configs.flat(now)
+    return {key: (old[key], new[key]) for key in old if old[key] != new[key]}

@@ -1,0 +1,1 @@
+"""ZFNet: its architecture as data, its operations, the forward pass and the deconvnet."""

@@ -1,0 +1,306 @@
+"""The deconvnet: from one layer's activations back to the pixels that caused them.
+
+Zeiler & Fergus 2014, section 2.1. The walk goes down the architecture and reads the parameters
+that training made. Going down, each layer is undone by its counterpart:
+
+* a convolution: **rectify** the signal (a ReLU on the signal itself; the forward ReLU's mask is
+  not used), then **filter** it with the transposed filters and no bias;
+* a pooling layer: **unpool**, which puts each value back where its maximum was, by the switches
+  that this very image set on the way up;
+* contrast normalisation: nothing (the ECCV text);
+* a dense layer: like a convolution, with the transposed matrix.
+
+The pixels are not rectified. With no biases the projection is positively homogeneous in its seed
+but not additive: several units mean several projections.
+
+Two walks do this. `project` takes whole maps down. `project_units` takes single units down within
+their receptive field, which is the same pixels for a fraction of the work: a unit's signal never
+leaves the window below it, so slices of switches under the unit are all that is needed.
+"""
+
+from functools import partial
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from zfnet_jax.zfnet import ops
+from zfnet_jax.zfnet.architecture import (
+    Architecture,
+    ContrastNorm,
+    Conv,
+    Dense,
+    Layer,
+    MaxPool,
+    Window,
+    pads,
+)
+from zfnet_jax.zfnet.trace import Params, Trace
+
+Rectify = Literal["signal", "mask", "both", "none"]
+Norm = Literal["skip", "gradient"]
+
+
+class Units(NamedTuple):
+    """Single activations to project, as arrays of one length U.
+
+    Attributes:
+      image: (U,) int, the position of the unit's image in the trace's batch.
+      row: (U,) int, the row of the unit in its map.
+      col: (U,) int, the column of the unit in its map.
+      map: (U,) int, the feature map.
+      value: (U,) float, what to send down: the activation itself, or 1.
+    """
+
+    image: Array | np.ndarray
+    row: Array | np.ndarray
+    col: Array | np.ndarray
+    map: Array | np.ndarray
+    value: Array | np.ndarray
+
+
+class _View(NamedTuple):
+    """What the way down reads of the way up at one layer, whole or in a window."""
+
+    output: Array
+    input: Array | None  # None below the first layer: the trace does not keep the picture
+    switches: Array | None
+    pads: ops.Pads
+
+
+@partial(jax.jit, static_argnames=("arch", "layer", "unpool", "rectify", "norm"))
+def project(
+    arch: Architecture,
+    params: Params,
+    trace: Trace,
+    layer: str,
+    maps: Array,
+    *,
+    unpool: ops.Overlap = "add",
+    rectify: Rectify = "signal",
+    norm: Norm = "skip",
+) -> Array:
+    """Projects a layer's maps down to the pixels of the images that made the trace.
+
+    Zeiler & Fergus 2014, section 2.1. The defaults are the paper's; the other options exist
+    because the difference can be seen: `rectify="mask"` with `norm="gradient"` is the gradient,
+    `"both"` guided backpropagation (Springenberg et al. 2015), `"none"` the linear path.
+
+    Args:
+      arch: the architecture that made the trace.
+      params: the network's parameters.
+      trace: the trace of N images.
+      layer: the name of any layer; where it has a ReLU the seed is rectified first.
+      maps: the seed, float, of the layer's output shape with N in front. To see one activation,
+        zeros but for that one.
+      unpool: what happens where two pooling windows chose the same pixel.
+      rectify: "signal" lets positive signal pass, "mask" what passed the ReLU on the way up,
+        "both" what does both, "none" everything.
+      norm: whether contrast normalisation passes the signal as it is or by its gradient.
+
+    Returns:
+      (N, size, size, 3), float32 (float64 where the seed is), in network space's units.
+
+    Raises:
+      ValueError: there is no such layer or option, or the seed has another shape.
+    """
+    _expect_options(unpool, rectify, norm)
+    path = _path_down(arch, layer)
+    if maps.shape != trace.activations[layer].shape:
+        expected = trace.activations[layer].shape
+        raise ValueError(f"maps of shape {maps.shape}: expected {layer}'s {expected}")
+    inputs = arch.input_shapes()
+    signal = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
+    for current, below in path:
+        view = _View(
+            output=trace.activations[current.name],
+            input=trace.activations[below] if below else None,
+            switches=trace.switches.get(current.name),
+            pads=pads(current, *inputs[current.name][:2])
+            if isinstance(current, Window)
+            else ops.NO_PADS,
+        )
+        signal = _down(current, params, signal, view, unpool, rectify, norm)
+        signal = signal.reshape(len(signal), *inputs[current.name])
+    return signal
+
+
+@partial(jax.jit, static_argnames=("arch", "layer", "unpool", "rectify", "norm"))
+def project_units(
+    arch: Architecture,
+    params: Params,
+    trace: Trace,
+    layer: str,
+    units: Units,
+    *,
+    unpool: ops.Overlap = "add",
+    rectify: Rectify = "signal",
+    norm: Norm = "skip",
+) -> tuple[Array, Array]:
+    """Projects single units down to the pixels of their receptive fields, each on its own.
+
+    Zeiler & Fergus 2014, sections 2.1 and 4. The result is the crop of `project` for a seed that
+    is zero but for the unit. Pixels of the receptive field outside the picture are zero.
+
+    Args:
+      arch: the architecture that made the trace.
+      params: the network's parameters.
+      trace: the trace of N images.
+      layer: the name of a spatial layer.
+      units: U units of that layer.
+      unpool: as in `project`.
+      rectify: as in `project`.
+      norm: as in `project`.
+
+    Returns:
+      The patches, (U, field, field, 3) float32 (float64 where the values are), and their boxes,
+      (U, 4) int32, in input pixels.
+
+    Raises:
+      ValueError: there is no such layer or option, or the layer is not spatial.
+    """
+    _expect_options(unpool, rectify, norm)
+    field = arch.receptive_field(layer)
+    path = _path_down(arch, layer)
+    shapes = arch.shapes()
+    inputs = arch.input_shapes()
+    maps = shapes[layer][-1]
+    seed = jax.nn.one_hot(units.map, maps, dtype=jnp.promote_types(units.value.dtype, jnp.float32))
+    signal = (seed * jnp.asarray(units.value)[:, None])[:, None, None, :]
+    window = _Windows(*map(jnp.asarray, (units.image, units.row, units.col)), size=1)
+    for current, below in path:
+        margin = 0
+        if isinstance(current, MaxPool) and unpool == "overwrite":
+            # Windows beside the unit's carry no signal, but their zeros overwrite its values.
+            margin = (current.size - 1) // current.stride
+            window = window.grown(margin)
+            signal = jnp.pad(signal, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+        lower = window.below(current) if isinstance(current, Window) else window
+        view = _View(
+            output=window.of(trace.activations[current.name]),
+            input=lower.of(trace.activations[below]) if below else None,
+            # Signed, since windows outside the map have no switch, not even the first.
+            switches=window.of(trace.switches[current.name].astype(jnp.int16), outside=-1)
+            if current.name in trace.switches
+            else None,
+            pads=ops.NO_PADS,
+        )
+        signal = _down(current, params, signal, view, unpool, rectify, norm)
+        if isinstance(current, MaxPool) and margin:
+            inset = margin * current.stride
+            lower = lower.grown(-inset)
+            signal = signal[:, inset:-inset, inset:-inset]
+        # The window may reach past the map, where there is nothing that could carry a signal.
+        signal = jnp.where(lower.inside(*inputs[current.name][:2]), signal, 0)
+        window = lower
+    boxes = [window.top, window.left, *[jnp.full_like(window.top, field.size)] * 2]
+    return signal, jnp.stack(boxes, axis=-1).astype(jnp.int32)
+
+
+class _Windows(NamedTuple):
+    """One square window per unit over the maps of the unit's image; it may reach outside."""
+
+    image: Array
+    top: Array
+    left: Array
+    size: int
+
+    def below(self, layer: Window) -> "_Windows":
+        """The windows of the layer's input that these windows of its output see."""
+        return _Windows(
+            self.image,
+            self.top * layer.stride - layer.padding,
+            self.left * layer.stride - layer.padding,
+            (self.size - 1) * layer.stride + layer.size,
+        )
+
+    def grown(self, margin: int) -> "_Windows":
+        """The windows with `margin` more places on every side."""
+        return _Windows(self.image, self.top - margin, self.left - margin, self.size + 2 * margin)
+
+    def _places(self, start: Array) -> Array:
+        return start[:, None] + jnp.arange(self.size)
+
+    def of(self, maps: Array, outside: int = 0) -> Array:
+        """The windows' contents, (U, size, size, C), with `outside` where they leave the maps."""
+        _, high, wide, _ = maps.shape
+        rows, cols = self._places(self.top), self._places(self.left)
+        taken = maps[
+            self.image[:, None, None],
+            rows.clip(0, high - 1)[:, :, None],
+            cols.clip(0, wide - 1)[:, None, :],
+        ]
+        return jnp.where(self.inside(high, wide), taken, outside)
+
+    def inside(self, high: int, wide: int) -> Array:
+        """Which places lie on a map of that size, (U, size, size, 1) bool."""
+        rows, cols = self._places(self.top), self._places(self.left)
+        inside = ((rows >= 0) & (rows < high))[:, :, None] & ((cols >= 0) & (cols < wide))[:, None]
+        return inside[..., None]
+
+
+def _path_down(arch: Architecture, layer: str) -> list[tuple[Layer, str | None]]:
+    """The layers from `layer` to the pixels, each with the name of the one below it."""
+    names = [None, *(each.name for each in arch)]
+    return list(zip(arch, names, strict=False))[arch.index(layer) :: -1]
+
+
+def _down(
+    layer: Layer,
+    params: Params,
+    signal: Array,
+    view: _View,
+    unpool: ops.Overlap,
+    rectify: Rectify,
+    norm: Norm,
+) -> Array:
+    """Undoes one layer."""
+    match layer:
+        case Conv():
+            kernel = params[layer.name]["kernel"].astype(signal.dtype)
+            signal = _rectified(signal, view.output, rectify)
+            return ops.conv_transpose(signal, kernel, stride=layer.stride, pads=view.pads)
+        case Dense():
+            kernel = params[layer.name]["kernel"].astype(signal.dtype)
+            signal = _rectified(signal, view.output, rectify) if layer.relu else signal
+            return jnp.dot(signal, kernel.T, precision="highest")
+        case MaxPool():
+            assert view.switches is not None
+            return ops.max_unpool(
+                signal,
+                view.switches,
+                size=layer.size,
+                stride=layer.stride,
+                pads=view.pads,
+                overlap=unpool,
+            )
+        case ContrastNorm():
+            return signal if norm == "skip" else _norm_gradient(layer, view.input, signal)
+
+
+def _rectified(signal: Array, output: Array, rectify: Rectify) -> Array:
+    if rectify in ("mask", "both"):
+        signal = jnp.where(output > 0, signal, 0)
+    return jax.nn.relu(signal) if rectify in ("signal", "both") else signal
+
+
+def _norm_gradient(layer: ContrastNorm, maps: Array | None, signal: Array) -> Array:
+    if maps is None:
+        raise ValueError(f"layer {layer.name!r}: expected a layer below it for norm='gradient'")
+    normalise = partial(
+        ops.contrast_norm, size=layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k
+    )
+    _, pullback = jax.vjp(normalise, maps.astype(signal.dtype))
+    return pullback(signal)[0]
+
+
+def _expect_options(unpool: str, rectify: str, norm: str) -> None:
+    for name, value, options in (
+        ("unpool", unpool, get_args(ops.Overlap)),
+        ("rectify", rectify, get_args(Rectify)),
+        ("norm", norm, get_args(Norm)),
+    ):
+        if value not in options:
+            raise ValueError(f"{name} {value!r}: expected one of {', '.join(options)}")
