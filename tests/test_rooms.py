@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def _imported(path: Path) -> set[str]:
     return {name for name in names if name.split(".")[0] == "zfnet_jax"}
 
 
+@cache
 def _arrows() -> list[tuple[str, str, str]]:
     """All imports between rooms: from, to, and the file."""
     arrows = []

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 from PIL import Image
-from test_tools_transfer import net_file, options, pictures
+from test_transfer_command import net_file, options, pictures
 
 from zfnet_jax.commands import command_line
 

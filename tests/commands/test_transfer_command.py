@@ -10,7 +10,7 @@ import pytest
 from command_runs import Zfnet, each_step_once, lines_of
 from conftest import ROOT, random_params
 from PIL import Image
-from test_voc import write_voc
+from voc_files import write_voc
 
 from zfnet_jax.commands import class_split, command_line
 from zfnet_jax.data.preprocessing import Preprocessing
