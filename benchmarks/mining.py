@@ -74,14 +74,16 @@ def run(name: str, folder: Path | None, batch_size: int, batches: int, rounds: i
 
     numbers = np.arange(batch_size * batches).reshape(batches, batch_size)
     given = list(zip(images, numbers, numbers % 1000, strict=True))
-    function = way_up(model, params)
+    function = forward_from_raw(model, params)
     calls = {OURS: lambda: mine(function, given, layers), PLAIN: plain}
     seconds = interleave(calls, rounds)
     print_table(seconds, batch_size * batches)
     return print_ratio(seconds, OURS)
 
 
-def way_up(model: ZFNet, params: Params) -> Callable[[Array], tuple[Array, dict[str, Array]]]:
+def forward_from_raw(
+    model: ZFNet, params: Params
+) -> Callable[[Array], tuple[Array, dict[str, Array]]]:
     """What `mine` takes."""
 
     def function(params: Params, images: Array) -> tuple[Array, dict[str, Array]]:

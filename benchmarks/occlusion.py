@@ -75,7 +75,7 @@ def run(name: str, size: int, stride: int, rounds: int) -> float:
         "stride", stride, (arch.input_size - size) % stride == 0, "to end at the edge"
     )
     found = _occlude(net, image, size, stride)()
-    label = int(found.whole.argmax())
+    label = int(found.unoccluded.argmax())
     mean = per_pixel_mean(found.drop(label), found.top_left, size, image.shape[:2])
     theirs = _captum(torch.contiguous_format, net, image, label, size, stride)(BATCH_SIZES[-1])
     apart, largest = float(np.abs(mean - theirs).max()), float(np.abs(theirs).max())

@@ -14,8 +14,8 @@ from zfnet_jax.analysis.first_layers import (
     DEAD,
     convolutions,
     firing,
-    look,
     measure_filters,
+    measure_first_layers,
     share_below,
     spectra,
 )
@@ -231,21 +231,23 @@ def test_firing_is_of_any_function():
 def test_look_draws_living_maps_by_the_seed():
     net = make_net()
     frames = frames_of(net)
-    found, again, other = (look(net, frames, maps=3, k=2, seed=seed) for seed in (0, 0, 1))
+    found, again, other = (
+        measure_first_layers(net, frames, maps=3, k=2, seed=seed) for seed in (0, 0, 1)
+    )
     assert (found.first.name, found.second, found.images) == ("conv1", "conv2", IMAGES)
     assert list(found.firing) == ["conv1", "conv2", "conv3"]
     assert found.projections.shape == (3, 2, *[TINY.receptive_field("conv2").size] * 2, 3)
     assert found.projections.any()
-    assert (found.firing["conv2"][found.chosen.maps] > 0).all()
-    np.testing.assert_array_equal(found.chosen.maps, again.chosen.maps)
-    assert found.chosen.maps.tolist() != other.chosen.maps.tolist()
+    assert (found.firing["conv2"][found.top_units.map_numbers] > 0).all()
+    np.testing.assert_array_equal(found.top_units.map_numbers, again.top_units.map_numbers)
+    assert found.top_units.map_numbers.tolist() != other.top_units.map_numbers.tolist()
 
 
 def test_a_dead_layer_is_shown_as_dead():
     net = make_net(conv2=-1e6)
-    found = look(net, frames_of(net), maps=3, k=2)
+    found = measure_first_layers(net, frames_of(net), maps=3, k=2)
     assert not found.firing["conv2"].any()
-    assert found.chosen.maps.tolist() == [0, 1, 2]
+    assert found.top_units.map_numbers.tolist() == [0, 1, 2]
     assert not found.projections.any()
     assert report.facts(found)["never fire, conv2"] == "8 of 8"
     assert report.describe(found)["second_layer"]["images"] == [[], [], []]
@@ -267,7 +269,8 @@ def test_dead_and_dominant_filters_are_framed_and_counted():
     net.params["conv1"]["kernel"] = net.params["conv1"]["kernel"].at[..., 2].multiply(100)
     uncapped = replace(net.config, optimizer=OptimizerConfig(filter_cap=0.0))
     found = [
-        look(each, frames_of(net), maps=2, k=2) for each in (net, replace(net, config=uncapped))
+        measure_first_layers(each, frames_of(net), maps=2, k=2)
+        for each in (net, replace(net, config=uncapped))
     ]
     sheets = [
         report.selection_picture(["one"], found[:1]),
@@ -296,7 +299,7 @@ def test_dead_and_dominant_filters_are_framed_and_counted():
 
 def test_the_table_of_nets_of_different_layers():
     net = make_net()
-    found = look(net, frames_of(net), maps=2, k=2)
+    found = measure_first_layers(net, frames_of(net), maps=2, k=2)
     shallow = replace(found, firing={"conv1": found.firing["conv1"]})
     lines = report.table(["deep", "shallow"], [found, shallow]).splitlines()
     assert lines[0].split() == ["deep", "shallow"]

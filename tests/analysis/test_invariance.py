@@ -86,7 +86,7 @@ def test_against_bilinear_interpolation_by_hand(images, angle, factor, shift, pl
         "rotation": (cos * down + sin * right, cos * right - sin * down),
     }
     values = {"translation": shift, "scale": factor, "rotation": angle}
-    maps = [invariance.MAPS[kind](np.array([values[kind]])) for kind in sources]
+    maps = [invariance.TRANSFORMS[kind](np.array([values[kind]])) for kind in sources]
     found = np.asarray(warp(images[:1], np.concatenate(maps)))[:, 0, place[0], place[1]]
     for pixel, (row, col) in zip(found, sources.values(), strict=True):
         expected = bilinear(images[0], row + middle, col + middle)

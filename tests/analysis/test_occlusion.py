@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jax.tree_util import Partial
 
 from zfnet_jax.analysis import occlusion, pointing
-from zfnet_jax.analysis.occlusion import Occlusion, Strongest, occlude, positions
+from zfnet_jax.analysis.occlusion import Occlusion, TopUnit, occlude, positions
 from zfnet_jax.analysis.pointing import point
 from zfnet_jax.zfnet.model import forward
 
@@ -34,7 +34,7 @@ def test_every_position_is_a_forward_pass_of_the_masked_picture(tiny: Case):
         one = masked(image, found.top_left[row, col], 10, 0.5)[None]
         logits, trace = forward(tiny.model, tiny.params, jnp.asarray(one))
         expected = jax.nn.softmax(logits[0])
-        np.testing.assert_allclose(found.probability[row, col], expected, rtol=1e-5)
+        np.testing.assert_allclose(found.outputs[row, col], expected, rtol=1e-5)
         activity = trace.activations["conv3"][0, ..., number].sum()
         np.testing.assert_allclose(found.activity[row, col], activity, rtol=1e-5)
 
@@ -46,13 +46,13 @@ def test_the_map_is_the_one_with_the_strongest_single_unit(tiny: Case):
     row, col, number = np.unravel_index(maps.argmax(), maps.shape)
     assert found.unit[:3] == (number, row, col)
     assert found.unit.value == pytest.approx(maps.max(), rel=1e-5)
-    np.testing.assert_allclose(found.whole, jax.nn.softmax(tiny.logits[1]), rtol=1e-5)
+    np.testing.assert_allclose(found.unoccluded, jax.nn.softmax(tiny.logits[1]), rtol=1e-5)
 
 
 def test_a_map_by_its_number(tiny: Case):
     image, maps = np.asarray(tiny.images[1]), np.asarray(tiny.trace.activations["conv3"][1])
     for number in range(maps.shape[-1]):
-        found = occlude(function_of(tiny), image, "conv3", size=32, stride=1, number=number)
+        found = occlude(function_of(tiny), image, "conv3", size=32, stride=1, map_number=number)
         row, col = np.unravel_index(maps[..., number].argmax(), maps.shape[:2])
         assert found.unit[:3] == (number, row, col)
 
@@ -70,12 +70,14 @@ def test_any_function_and_a_picture_that_is_no_square():
         return brightness, {"pixels": images}
 
     image = np.random.default_rng(0).uniform(1, 2, (6, 9, 2)).astype(np.float32)
-    found = occlude(function, image, "pixels", size=2, stride=1, value=-1.0, number=1, batch_size=7)
-    assert found.probability.shape == (5, 8, 2)
+    found = occlude(
+        function, image, "pixels", size=2, stride=1, value=-1.0, map_number=1, batch_size=7
+    )
+    assert found.outputs.shape == (5, 8, 2)
     for row, col in np.ndindex(5, 8):
         one = masked(image, found.top_left[row, col], 2, -1.0)
         mean = np.exp(one.mean(axis=(0, 1)))
-        np.testing.assert_allclose(found.probability[row, col], mean / mean.sum(), rtol=1e-5)
+        np.testing.assert_allclose(found.outputs[row, col], mean / mean.sum(), rtol=1e-5)
         np.testing.assert_allclose(found.activity[row, col], one[..., 1].sum(), rtol=1e-5)
 
 
@@ -88,7 +90,7 @@ def test_batches_change_nothing(batch_size):
     one = occlude(function, image, "pixels", size=2, stride=1, batch_size=batch_size)
     other = occlude(function, image, "pixels", size=2, stride=1, batch_size=36)
     np.testing.assert_array_equal(one.activity, other.activity)
-    np.testing.assert_allclose(one.probability, other.probability, rtol=1e-6)
+    np.testing.assert_allclose(one.outputs, other.outputs, rtol=1e-6)
 
 
 def test_the_devices_never_hold_more_pictures_than_a_batch():
@@ -176,7 +178,7 @@ def made_up(probability, whole, top_left, size) -> Occlusion:
         top_left,
         size,
         np.float32(whole),
-        Strongest(0, 0, 0, 0.0),
+        TopUnit(0, 0, 0, 0.0),
     )
 
 

@@ -15,7 +15,7 @@ from zfnet_jax.commands import command_line
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.data.splits import open_splits
-from zfnet_jax.features.mining import NOWHERE
+from zfnet_jax.features.mining import NO_IMAGE
 from zfnet_jax.features.top_units import OUTSIDE
 from zfnet_jax.networks import weights
 from zfnet_jax.networks.net import Net
@@ -222,7 +222,7 @@ def test_negative_logits_are_not_dead(deconv, net_file: Path, tmp_path: Path):
 
 def test_an_empty_place_is_of_no_picture(deconv, net_file: Path):
     output = deconv("conv5", "--ckpt", net_file, "--top", 1, "--only", DEAD)
-    assert (output.floats["image"] == NOWHERE).all()
+    assert (output.floats["image"] == NO_IMAGE).all()
     field = output.floats["projections"].shape[2]
     side = field * max(1, round(84 / field))
     patch = output.picture[34 : 34 + side, -14 - side : -14]

@@ -97,7 +97,7 @@ def test_against_the_library(tool, net_file: Path, photos: Path):
     layers = ["conv2", "fc6", "pool5"]
     assert output.numbers["layers"] == layers
     for kind, values in VALUES.items():
-        maps = invariance.MAPS[kind](np.array(values))
+        maps = invariance.TRANSFORMS[kind](np.array(values))
         expected = invariance.respond(function, images, labels, maps, layers)
         assert output.numbers[kind]["values"] == values
         pairs = {"probability": expected.probability}

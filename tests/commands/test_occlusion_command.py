@@ -88,8 +88,8 @@ def test_one_picture_in_the_paper_s_proportions(occlude, net_file: Path, tmp_pat
     assert largest["top_left"] == arrays["top_left"][place].tolist()
     assert largest["drop"] == pytest.approx(image["probability"] - red.min(), rel=1e-5)
     assert sum(image["most_probable"].values()) == 26 * 26
-    assert len(image["strongest_others"]) == 3
-    values = [other["value"] for other in image["strongest_others"]]
+    assert len(image["top_units_in_other_pictures"]) == 3
+    values = [other["value"] for other in image["top_units_in_other_pictures"]]
     assert values == sorted(values, reverse=True)
 
 
@@ -103,7 +103,7 @@ def test_the_net_s_own_validation_set(occlude, net_file: Path):
     for image in numbers["images"]:
         assert image["class_from"] == "data set"
         assert image["name"].startswith(f"{image['class']}/")
-        others = {other["name"] for other in image["strongest_others"]}
+        others = {other["name"] for other in image["top_units_in_other_pictures"]}
         assert len(others) == 3
         assert image["name"] not in others, "the picture itself is no other"
 
@@ -160,7 +160,9 @@ def test_the_data_set_is_gone(occlude, net_file: Path, tmp_path: Path):
     assert said.startswith("other pictures are looked for among those given, since ")
     assert numbers["others"] == "images"
     for image in numbers["images"]:
-        assert image["name"] not in {other["name"] for other in image["strongest_others"]}
+        assert image["name"] not in {
+            other["name"] for other in image["top_units_in_other_pictures"]
+        }
 
 
 # What a user can get wrong

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from jax.tree_util import Partial
 
 from zfnet_jax.features import mining
-from zfnet_jax.features.mining import EDGES, NOWHERE, Mined, Top, find, merge, mine, only_positive
+from zfnet_jax.features.mining import (
+    EDGES,
+    NO_IMAGE,
+    LayerStatistics,
+    Top,
+    batch_statistics,
+    merge,
+    mine,
+    only_positive,
+)
 from zfnet_jax.zfnet.model import forward
 
 pytest_plugins = ["tiny_runs"]
@@ -24,7 +33,9 @@ ROWS, COLS, MAPS = 3, 4, 5
 BINS = len(EDGES) + 1
 
 
-def brute_force(maps: np.ndarray, numbers: np.ndarray, labels: np.ndarray, k: int) -> Mined:
+def brute_force(
+    maps: np.ndarray, numbers: np.ndarray, labels: np.ndarray, k: int
+) -> LayerStatistics:
     """Every map's best position of every image, sorted and counted, by loops."""
     tops, histogram = [], np.zeros((maps.shape[-1], BINS), np.int32)
     for each in range(maps.shape[-1]):
@@ -38,9 +49,9 @@ def brute_force(maps: np.ndarray, numbers: np.ndarray, labels: np.ndarray, k: in
                 )
                 found.append((-plane[row, col], number, row, col, label))
                 histogram[each, sum(plane[row, col] > edge for edge in EDGES)] += 1
-        tops.append(sorted(found)[:k] + [(np.inf, NOWHERE, 0, 0, -1)] * (k - len(found)))
+        tops.append(sorted(found)[:k] + [(np.inf, NO_IMAGE, 0, 0, -1)] * (k - len(found)))
     negative, *rest = np.array(tops).transpose(2, 0, 1)
-    return Mined(Top(np.float32(-negative), *np.int32(rest)), histogram)
+    return LayerStatistics(Top(np.float32(-negative), *np.int32(rest)), histogram)
 
 
 def tied(count: int, seed: int, *shape: int) -> np.ndarray:
@@ -84,7 +95,9 @@ def test_find_against_brute_force(shape, count, k):
     maps = tied(count, 0, *shape)
     numbers = np.random.default_rng(1).permutation(count + 3)[:count] - 1  # one may fill the batch
     labels = labels_of(numbers)
-    found = jax.jit(find, static_argnames="k")(maps, jnp.int32(numbers), jnp.int32(labels), k=k)
+    found = jax.jit(batch_statistics, static_argnames="k")(
+        maps, jnp.int32(numbers), jnp.int32(labels), k=k
+    )
     assert_same(found, brute_force(maps, numbers, labels, k))
 
 
@@ -93,9 +106,11 @@ def test_by_hand():
     maps[0, 1, 0, 0] = 2
     maps[1, :, 1, 0] = 5  # twice: the first in row-major order
     maps[2, 0, 0, 0] = 2  # as strong as image 40: the lower number first
-    top, histogram = find(jnp.asarray(maps), jnp.array([40, 7, 12]), jnp.array([1, 2, -1]), k=4)
+    top, histogram = batch_statistics(
+        jnp.asarray(maps), jnp.array([40, 7, 12]), jnp.array([1, 2, -1]), k=4
+    )
     assert top.value.tolist() == [[5, 2, 2, -np.inf]]
-    assert top.image.tolist() == [[7, 12, 40, NOWHERE]]
+    assert top.image.tolist() == [[7, 12, 40, NO_IMAGE]]
     assert top.row.tolist() == [[0, 0, 1, 0]]
     assert top.col.tolist() == [[1, 0, 0, 0]]
     assert top.label.tolist() == [[2, -1, 1, -1]]
@@ -108,16 +123,18 @@ def test_rows_that_fill_the_batch_count_nowhere():
     maps = np.full((4, ROWS, COLS, MAPS), 9, np.float32)
     maps[0] = -5
     maps[1] = np.nan
-    top, histogram = find(jnp.asarray(maps), jnp.array([3, -1, -1, -1]), jnp.arange(4), k=2)
+    top, histogram = batch_statistics(
+        jnp.asarray(maps), jnp.array([3, -1, -1, -1]), jnp.arange(4), k=2
+    )
     assert (top.value == np.array([-5, -np.inf])).all()
-    assert (top.image == np.array([3, NOWHERE])).all()
+    assert (top.image == np.array([3, NO_IMAGE])).all()
     assert (top.label == np.array([0, -1])).all()
     assert (histogram == (np.arange(BINS) == 0)).all()
 
 
 def test_half_precision_is_kept_exact():
     maps = jnp.asarray([[1.0], [1.0078125]], jnp.bfloat16)
-    top, _ = find(maps, jnp.arange(2), jnp.arange(2), k=2)
+    top, _ = batch_statistics(maps, jnp.arange(2), jnp.arange(2), k=2)
     assert top.value.tolist() == [[1.0078125, 1.0]]
 
 
@@ -125,7 +142,7 @@ def test_what_is_not_a_number_comes_first():
     maps = np.zeros((3, 2, 2, 1), np.float32)
     maps[1, 1, 0] = np.nan
     maps[2, 0, 1] = np.inf
-    top, _ = find(jnp.asarray(maps), jnp.array([4, 5, 6]), jnp.zeros(3, int), k=3)
+    top, _ = batch_statistics(jnp.asarray(maps), jnp.array([4, 5, 6]), jnp.zeros(3, int), k=3)
     assert top.image.tolist() == [[5, 6, 4]]
     assert (top.row[0, 0], top.col[0, 0]) == (1, 0)
     np.testing.assert_array_equal(top.value, [[np.nan, np.inf, 0]])
@@ -133,10 +150,12 @@ def test_what_is_not_a_number_comes_first():
 
 def test_only_positive():
     images, labels = jnp.arange(3), jnp.arange(3)
-    top = find(jnp.array([[0.0, 3.0], [2.0, -1.0], [1.0, -2.0]]), images, labels, k=3).top
+    top = batch_statistics(
+        jnp.array([[0.0, 3.0], [2.0, -1.0], [1.0, -2.0]]), images, labels, k=3
+    ).top
     kept = only_positive(top)
     assert kept.value.tolist() == [[2, 1, -np.inf], [3, -np.inf, -np.inf]]
-    assert kept.image.tolist() == [[1, 2, NOWHERE], [0, NOWHERE, NOWHERE]]
+    assert kept.image.tolist() == [[1, 2, NO_IMAGE], [0, NO_IMAGE, NO_IMAGE]]
     assert kept.label.tolist() == [[1, 2, -1], [0, -1, -1]]
     assert [column.dtype for column in kept] == [column.dtype for column in top]
 
@@ -154,7 +173,7 @@ def test_the_edges():
 def test_which_bin():
     def bin_of(value: float) -> int:
         maps = jnp.full((1, 1), value, jnp.float32)
-        histogram = np.asarray(find(maps, jnp.arange(1), jnp.arange(1), k=1).histogram)
+        histogram = np.asarray(batch_statistics(maps, jnp.arange(1), jnp.arange(1), k=1).histogram)
         assert histogram.sum() == 1
         return int(histogram[0].argmax())
 
@@ -176,7 +195,7 @@ def test_merge_is_associative_and_commutative(seed, one, two, three, k):
     labels = labels_of(numbers)
     maps = tied(len(numbers), seed, 2, 2, 3)
     a, b, c = (
-        find(jnp.asarray(maps[cut]), jnp.int32(numbers[cut]), jnp.int32(labels[cut]), k)
+        batch_statistics(jnp.asarray(maps[cut]), jnp.int32(numbers[cut]), jnp.int32(labels[cut]), k)
         for cut in (slice(0, one), slice(one, one + two), slice(one + two, None))
     )
     whole = brute_force(maps, numbers, labels, k)
@@ -189,8 +208,8 @@ def test_merge_is_associative_and_commutative(seed, one, two, three, k):
 
 def test_merge_with_an_empty_table():
     maps = jnp.asarray(tied(4, 0, ROWS, COLS, MAPS))
-    some = find(maps, jnp.arange(4), jnp.arange(4), k=3)
-    none = find(maps, jnp.full(4, -1), jnp.arange(4), k=3)
+    some = batch_statistics(maps, jnp.arange(4), jnp.arange(4), k=3)
+    none = batch_statistics(maps, jnp.full(4, -1), jnp.arange(4), k=3)
     assert_same(merge(some, none), some)
     assert_same(merge(none, some), some)
 

@@ -12,7 +12,7 @@ from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.data.preprocessing import Preprocessing, centre_view
 from zfnet_jax.data.source import Example
 from zfnet_jax.features import top_units
-from zfnet_jax.features.mining import NOWHERE, Mined
+from zfnet_jax.features.mining import NO_IMAGE, LayerStatistics
 from zfnet_jax.features.top_units import OUTSIDE
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet import deconvnet
@@ -52,8 +52,8 @@ def frames() -> Frames:
 
 
 @pytest.fixture
-def mined(net: Net, frames: Frames) -> dict[str, Mined]:
-    tables = top_units.mine_frames(net, frames, LAYERS, K, batch_size=8)
+def mined(net: Net, frames: Frames) -> dict[str, LayerStatistics]:
+    tables = top_units.mine_image_set(net, frames, LAYERS, K, batch_size=8)
     assert tables is not None
     return tables
 
@@ -78,13 +78,13 @@ def test_the_tables_are_those_of_all_activations(tiny: Case, net: Net, frames: F
 def test_projections_are_those_of_the_whole_images(
     tiny: Case, net: Net, frames: Frames, mined, tmp_path: Path
 ):
-    chosen = top_units.choose(net, mined)
+    chosen = top_units.responding_units(net, mined)
     files = top_units.project_units_to_files(net, frames, chosen, tmp_path)
     _, trace = tiny.model.apply({"params": net.params}, views(net, frames))
     for layer, (maps, top) in chosen.items():
         stored = np.load(files[layer].path)
         assert stored.shape[:2] == (len(maps), K)
-        for each, place in np.argwhere(top.image != NOWHERE):
+        for each, place in np.argwhere(top.image != NO_IMAGE):
             units = Units(
                 *(np.array([column[each, place]]) for column in top[1:4]),
                 maps[[each]],
@@ -99,11 +99,11 @@ def test_projections_are_those_of_the_whole_images(
                 expected = pixels[units.image[0]][None]
             scale = float(jnp.abs(expected).max())
             np.testing.assert_allclose(stored[each, place], expected[0], atol=1e-5 * scale)
-        assert not stored[top.image == NOWHERE].any()
+        assert not stored[top.image == NO_IMAGE].any()
 
 
 def test_a_value_that_is_not_found_again_is_refused(net: Net, frames: Frames, mined, tmp_path):
-    chosen = top_units.choose(net, mined)
+    chosen = top_units.responding_units(net, mined)
     chosen["conv3"].top.value[2, 1] *= 1.001
     with pytest.raises(
         ValueError, match=r"^conv3 map 2, image \d+: mining found .* \(1 of \d+ units"
@@ -113,7 +113,7 @@ def test_a_value_that_is_not_found_again_is_refused(net: Net, frames: Frames, mi
 
 @pytest.mark.parametrize("control", ["random-weights", "shuffled-switches", "wrong-unit"])
 def test_a_control_is_another_picture(net: Net, frames: Frames, mined, tmp_path: Path, control):
-    chosen = top_units.choose(net, {"conv3": mined["conv3"]})
+    chosen = top_units.responding_units(net, {"conv3": mined["conv3"]})
     for name in ("itself", "control"):
         (tmp_path / name).mkdir()
     itself = top_units.project_units_to_files(net, frames, chosen, tmp_path / "itself")
@@ -121,24 +121,24 @@ def test_a_control_is_another_picture(net: Net, frames: Frames, mined, tmp_path:
         net, frames, chosen, tmp_path / "control", control=control
     )
     one, two = (np.load(files["conv3"].path) for files in (itself, other))
-    filled = chosen["conv3"].top.image != NOWHERE
+    filled = chosen["conv3"].top.image != NO_IMAGE
     for a, b in zip(one[filled], two[filled], strict=True):
         assert b.any()
         assert np.dot(a.ravel(), b.ravel()) < 0.9 * np.linalg.norm(a) * np.linalg.norm(b)
 
 
 def test_patches_are_the_pictures_own_pixels(net: Net, frames: Frames, mined, tmp_path: Path):
-    chosen, seen = top_units.choose(net, mined), {}
+    chosen, seen = top_units.responding_units(net, mined), {}
     files = top_units.cut_patches_to_files(net, frames, chosen, tmp_path, seen.__setitem__)
-    assert sorted(seen) == top_units.images_of(chosen).tolist()
+    assert sorted(seen) == top_units.image_numbers(chosen).tolist()
     for layer, (_, top) in chosen.items():
         stored = np.load(files[layer].path)
-        for each, place in np.argwhere(top.image != NOWHERE):
+        for each, place in np.argwhere(top.image != NO_IMAGE):
             image, row, col = (int(column[each, place]) for column in top[1:4])
             whole = centre_view(Noise()[image].image[None], 32)[0]
             np.testing.assert_array_equal(seen[image], whole)
             wide = np.pad(whole, ((40, 40), (40, 40), (0, 0)), constant_values=OUTSIDE)
-            y, x, high, width = top_units.box_of(TINY, layer, row, col)
+            y, x, high, width = top_units.unit_box(TINY, layer, row, col)
             expected = wide[40 + y : 40 + y + high, 40 + x : 40 + x + width]
             np.testing.assert_array_equal(stored[each, place], expected)
 
@@ -146,7 +146,7 @@ def test_patches_are_the_pictures_own_pixels(net: Net, frames: Frames, mined, tm
 def test_a_pass_that_was_stopped_goes_on(net, frames, mined, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(top_units, "SAVE_EVERY", 1)
     progress = tmp_path / "mining.npz"
-    run = lambda stop: top_units.mine_frames(
+    run = lambda stop: top_units.mine_image_set(
         net, frames, LAYERS, K, batch_size=8, progress=progress, stopped=lambda: stop
     )
     assert run(True) is None
@@ -160,6 +160,6 @@ def test_a_pass_that_was_stopped_goes_on(net, frames, mined, tmp_path: Path, mon
 
 def test_another_net_does_not_go_on(net: Net, frames: Frames, tmp_path: Path):
     progress = tmp_path / "mining.npz"
-    top_units.mine_frames(net, frames, LAYERS, K, progress=progress)
+    top_units.mine_image_set(net, frames, LAYERS, K, progress=progress)
     with pytest.raises(ValueError, match=r"mining\.npz"):
-        top_units.mine_frames(net, frames, ("conv2",), K, progress=progress)
+        top_units.mine_image_set(net, frames, ("conv2",), K, progress=progress)

@@ -13,8 +13,13 @@ import numpy as np
 
 from zfnet_jax.core.array_file import ArrayFile
 from zfnet_jax.data.pipeline import Frames
-from zfnet_jax.features.mining import NOWHERE, Top
-from zfnet_jax.features.top_units import Chosen, choose, mine_frames, project_units_to_files
+from zfnet_jax.features.mining import NO_IMAGE, Top
+from zfnet_jax.features.top_units import (
+    TopUnits,
+    mine_image_set,
+    project_units_to_files,
+    responding_units,
+)
 from zfnet_jax.training import checkpoint
 
 
@@ -23,13 +28,13 @@ class Evolution:
     """Some maps of a layer at several epochs.
 
     Attributes:
-      maps: (M,) int, the maps' numbers.
+      map_numbers: (M,) int.
       epochs: E of them, ascending.
       tops: for each epoch the strongest image, arrays of shape (M, 1).
       projections: for each epoch (M, 1, field, field, 3) float32, in network space.
     """
 
-    maps: np.ndarray
+    map_numbers: np.ndarray
     epochs: tuple[int, ...]
     tops: tuple[Top, ...]
     projections: tuple[ArrayFile, ...]
@@ -44,7 +49,7 @@ def evolve(
     frames: Frames,
     layers: Sequence[str],
     folder: Path,
-    pick: Callable[[Chosen], np.ndarray] = lambda chosen: np.arange(len(chosen.maps)),
+    pick: Callable[[TopUnits], np.ndarray] = lambda chosen: np.arange(len(chosen.map_numbers)),
     *,
     batch_size: int = 32,
 ) -> dict[str, Evolution]:
@@ -67,13 +72,13 @@ def evolve(
     maps: dict[str, np.ndarray] = {}
     for epoch in reversed(epochs):  # the last first, since what lives in the end is followed
         net = checkpoint.load(snapshots[epoch])
-        tables = mine_frames(net, frames, layers, 1, batch_size=batch_size)
+        tables = mine_image_set(net, frames, layers, 1, batch_size=batch_size)
         assert tables is not None, "nothing stops it"
-        chosen = choose(net, tables)
+        chosen = responding_units(net, tables)
         if not maps:
             maps = {layer: pick(each) for layer, each in chosen.items()}
         chosen = {
-            layer: Chosen(maps[layer], Top(*(column[maps[layer]] for column in each.top)))
+            layer: TopUnits(maps[layer], Top(*(column[maps[layer]] for column in each.top)))
             for layer, each in chosen.items()
         }
         place = folder / f"epoch_{epoch:04}"
@@ -87,11 +92,11 @@ def evolve(
     }
 
 
-def draw_alive(count: int, seed: int) -> Callable[[Chosen], np.ndarray]:
+def draw_alive(count: int, seed: int) -> Callable[[TopUnits], np.ndarray]:
     """A choice for `evolve`: some maps at random, of those that respond to something."""
 
-    def pick(chosen: Chosen) -> np.ndarray:
-        alive = np.flatnonzero(chosen.top.image[:, 0] != NOWHERE)
+    def pick(chosen: TopUnits) -> np.ndarray:
+        alive = np.flatnonzero(chosen.top.image[:, 0] != NO_IMAGE)
         drawn = np.random.default_rng(seed).permutation(alive)[:count]
         return np.sort(drawn)
 

@@ -31,13 +31,13 @@ import numpy as np
 
 from zfnet_jax.analysis.evolution import draw_alive
 from zfnet_jax.data.pipeline import Frames
-from zfnet_jax.features.mining import Mined, Top
+from zfnet_jax.features.mining import LayerStatistics, Top
 from zfnet_jax.features.top_units import (
-    Chosen,
-    choose,
+    TopUnits,
     cut_patches_to_files,
-    mine_frames,
+    mine_image_set,
     project_units_to_files,
+    responding_units,
 )
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet.architecture import Architecture, Conv
@@ -52,7 +52,7 @@ EDGES = (1 / 8, 1 / 4)
 """Where the middle band begins and ends, in cycles per pixel: the limits of strides 4 and 2."""
 
 
-class Filters(NamedTuple):
+class FilterMeasures(NamedTuple):
     """What the numbers say of M filters; energies are shares of each filter's own, 0..1.
 
     Attributes:
@@ -82,7 +82,7 @@ class Filters(NamedTuple):
         return self.rms > DOMINANT * np.median(self.rms)
 
 
-def measure_filters(kernel: np.ndarray, stride: int) -> Filters:
+def measure_filters(kernel: np.ndarray, stride: int) -> FilterMeasures:
     """Measures the filters of a convolution.
 
     Args:
@@ -97,7 +97,7 @@ def measure_filters(kernel: np.ndarray, stride: int) -> Filters:
     joint = largest.max() - smallest.min()
     below = [share_below(kernel, edge) for edge in EDGES]
     some = kernel.any(axis=(0, 1, 2))
-    return Filters(
+    return FilterMeasures(
         contrast=(largest - smallest) / joint if joint else np.zeros_like(largest),
         rms=np.sqrt(np.mean(kernel**2, axis=(0, 1, 2))),
         low=below[0],
@@ -146,7 +146,7 @@ def spectra(kernel: np.ndarray, samples: int = 64) -> np.ndarray:
     return np.moveaxis(np.fft.fftshift(energy, axes=(0, 1)), -1, 0)
 
 
-def firing(tables: Mapping[str, Mined]) -> dict[str, np.ndarray]:
+def firing(tables: Mapping[str, LayerStatistics]) -> dict[str, np.ndarray]:
     """How often the maps of some layers fire, that is, are above 0 anywhere.
 
     Args:
@@ -163,7 +163,7 @@ def firing(tables: Mapping[str, Mined]) -> dict[str, np.ndarray]:
 
 
 @dataclass(frozen=True, eq=False)
-class Selection:
+class FirstLayers:
     """What there is to see of one net's first layers.
 
     Attributes:
@@ -173,18 +173,18 @@ class Selection:
       firing: by convolution, the share of images in which each map fires.
       images: how many images these are of.
       second: the second convolution's name.
-      chosen: some of its maps, with their strongest units.
+      top_units: some of its maps, with their strongest units.
       projections: of these units, (maps, k, field, field, 3) float32, network space.
       patches: of the pictures, of the same shape, uint8.
     """
 
     net: Net
     first: Conv
-    filters: Filters
+    filters: FilterMeasures
     firing: dict[str, np.ndarray]
     images: int
     second: str
-    chosen: Chosen
+    top_units: TopUnits
     projections: np.ndarray
     patches: np.ndarray
 
@@ -203,9 +203,9 @@ def convolutions(arch: Architecture) -> tuple[Conv, ...]:
     return found
 
 
-def look(
+def measure_first_layers(
     net: Net, frames: Frames, *, maps: int = 16, k: int = 9, seed: int = 0, batch_size: int = 32
-) -> Selection:
+) -> FirstLayers:
     """Measures a net's first layer, finds maps that never fire, and projects the second layer.
 
     Args:
@@ -223,13 +223,15 @@ def look(
       ValueError: the net has fewer than two convolutions.
     """
     first, second, *_ = layers = convolutions(net.architecture)
-    tables = mine_frames(net, frames, [layer.name for layer in layers], k, batch_size=batch_size)
+    tables = mine_image_set(net, frames, [layer.name for layer in layers], k, batch_size=batch_size)
     assert tables is not None, "nothing stops it"
-    everything = choose(net, tables)[second.name]
+    everything = responding_units(net, tables)[second.name]
     rows = draw_alive(maps, seed)(everything)
     if not rows.size:
         rows = np.arange(min(maps, second.features))  # all are dead, and shown so
-    chosen = Chosen(everything.maps[rows], Top(*(column[rows] for column in everything.top)))
+    chosen = TopUnits(
+        everything.map_numbers[rows], Top(*(column[rows] for column in everything.top))
+    )
     with tempfile.TemporaryDirectory() as work:
         places = Path(work, "projections"), Path(work, "patches")
         for place in places:
@@ -239,14 +241,14 @@ def look(
         patches = cut_patches_to_files(net, frames, given, places[1])[second.name]
         arrays = np.load(projections.path), np.load(patches.path)
     kernel = np.asarray(net.params[first.name]["kernel"])
-    return Selection(
+    return FirstLayers(
         net=net,
         first=first,
         filters=measure_filters(kernel, first.stride),
         firing=firing(tables),
         images=len(frames),
         second=second.name,
-        chosen=chosen,
+        top_units=chosen,
         projections=arrays[0],
         patches=arrays[1],
     )

@@ -27,7 +27,7 @@ from zfnet_jax.core.pixels import raw_to_pixels
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.data.preprocessing import corners
 from zfnet_jax.features.mining import Function
-from zfnet_jax.features.views import compiled_view
+from zfnet_jax.features.views import network_input
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet.architecture import Architecture, Conv
 
@@ -82,7 +82,7 @@ def default_values(size: int) -> dict[str, np.ndarray]:
     }
 
 
-MAPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "translation": translations,
     "scale": scales,
     "rotation": rotations,
@@ -242,7 +242,7 @@ def _compiled_step(mesh: Mesh) -> Callable[..., Any]:
     )
 
 
-def respond_to_items(
+def respond_to_image_set(
     net: Net,
     frames: Frames,
     items: np.ndarray,
@@ -266,7 +266,7 @@ def respond_to_items(
     Returns:
       The responses, and the labels, (n,) int, all of them known.
     """
-    view, function = compiled_view(net), network(net)
+    view, function = network_input(net), network(net)
     classify = compilation.jit(lambda function, images: function(images)[0].argmax(axis=1))
     size, labels, found = min(GROUP, len(items)), labels.copy(), []
     starts = range(0, len(items), size)
@@ -294,6 +294,6 @@ def transformed(net: Net, frames: Frames, items: np.ndarray, maps: np.ndarray) -
     """
     size = net.architecture.input_size
     top, left = corners(net.preprocessing.frame, size)[-1]
-    moved = compilation.jit(warp)(compiled_view(net)(frames.batch(items).frames), maps)
+    moved = compilation.jit(warp)(network_input(net)(frames.batch(items).frames), maps)
     raw = net.preprocessing.undo(moved, (int(top), int(left)))
     return raw_to_pixels(np.swapaxes(raw, 0, 1))

@@ -29,7 +29,7 @@ BATCH = 56
 """Positions at a time; with more of them a CPU was seen to lose time to a growing heap."""
 
 
-class Strongest(NamedTuple):
+class TopUnit(NamedTuple):
     """A layer's unit that responds most to a picture; in a dense layer row and column are 0."""
 
     map: int
@@ -42,29 +42,29 @@ class Occlusion(NamedTuple):
     """What a net says of a picture at every position of the square.
 
     Attributes:
-      probability: (rows, cols, classes) float32.
+      outputs: (rows, cols, classes) float32.
       activity: (rows, cols) float32, of one feature map, summed over its positions.
       top_left: (rows, cols, 2) int32, the square's first row and column, in pixels.
       size: the square's width and height, in pixels.
-      whole: (classes,) float32, the probabilities with nothing hidden.
+      unoccluded: (classes,) float32, the probabilities with nothing hidden.
       unit: the map, and its strongest unit with nothing hidden.
     """
 
-    probability: np.ndarray
+    outputs: np.ndarray
     activity: np.ndarray
     top_left: np.ndarray
     size: int
-    whole: np.ndarray
-    unit: Strongest
+    unoccluded: np.ndarray
+    unit: TopUnit
 
     def drop(self, label: int) -> np.ndarray:
         """How much of a class's probability is lost at each position, (rows, cols) float32."""
-        return self.whole[label] - self.probability[..., label]
+        return self.unoccluded[label] - self.outputs[..., label]
 
     @property
     def most_probable(self) -> np.ndarray:
         """The label of the largest probability at each position, (rows, cols) int."""
-        return self.probability.argmax(axis=-1)
+        return self.outputs.argmax(axis=-1)
 
 
 def in_proportion(input_size: int, size: float = SIZE, stride: float = STRIDE) -> tuple[int, int]:
@@ -111,7 +111,7 @@ def occlude(
     size: int,
     stride: int,
     value: float = 0.0,
-    number: int | None = None,
+    map_number: int | None = None,
     batch_size: int = BATCH,
 ) -> Occlusion:
     """Slides a square over a picture.
@@ -127,7 +127,7 @@ def occlude(
       size: the square's width and height, in pixels.
       stride: from one position to the next, in pixels.
       value: of the pixels in the square, network space.
-      number: the map; None for the one whose strongest unit is the layer's strongest with nothing
+      map_number: the map; None for the one that holds the layer's strongest unit when nothing is
         hidden.
       batch_size: how many positions are seen at a time, at most, but for a multiple of the devices.
 
@@ -141,9 +141,9 @@ def occlude(
     mesh = devices.make_mesh().local_mesh
     given = function if isinstance(function, Partial) else Partial(function)
     given, image = jax.device_put((given, jnp.asarray(image)), devices.replicated(mesh))
-    _expect_map(function, image, layer, number)
+    _expect_map(function, image, layer, map_number)
     find, sweep = _compiled(mesh, layer)
-    chosen, row, col, strongest = find(given, image, -1 if number is None else number)
+    chosen, row, col, strongest = find(given, image, -1 if map_number is None else map_number)
     # Last a square outside the picture: seen by the same program, what is whole differs from the
     # rest by what is hidden and not by rounding.
     corners = np.concatenate([top_left.reshape(-1, 2), np.array([image.shape[:2]], np.int32)])
@@ -161,7 +161,7 @@ def occlude(
         top_left,
         size,
         probability[-1],
-        Strongest(int(chosen), int(row), int(col), float(strongest)),
+        TopUnit(int(chosen), int(row), int(col), float(strongest)),
     )
 
 
@@ -169,20 +169,25 @@ def occlude(
 def _compiled(mesh: Mesh, layer: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The strongest unit of the whole picture, and what is seen of one batch of positions."""
 
-    def find(function: Function, image: Array, number: Array) -> tuple[Array, ...]:
+    def find(function: Function, image: Array, map_number: Array) -> tuple[Array, ...]:
         _, activations = function(image[None])
         maps = activations[layer]
         maps = maps[0] if maps.ndim == 4 else maps[:, None]
-        allowed = (number < 0) | (number == jnp.arange(maps.shape[-1]))
+        allowed = (map_number < 0) | (map_number == jnp.arange(maps.shape[-1]))
         flat = jnp.where(allowed, maps, -jnp.inf).argmax()
         row, col, chosen = jnp.unravel_index(flat, maps.shape)
         return chosen, row, col, maps.ravel()[flat]
 
     def sweep(
-        function: Function, image: Array, corners: Array, size: Array, value: Array, number: Array
+        function: Function,
+        image: Array,
+        corners: Array,
+        size: Array,
+        value: Array,
+        map_number: Array,
     ) -> tuple[Array, Array]:
         outputs, activations = function(_hidden(image, corners, size, value))
-        maps = activations[layer][..., number]
+        maps = activations[layer][..., map_number]
         return jax.nn.softmax(outputs), maps.reshape(len(corners), -1).sum(axis=1)
 
     whole, cut = devices.replicated(mesh), devices.by_example(mesh)
@@ -212,13 +217,13 @@ def _batches(corners: np.ndarray, batch_size: int, devices: int) -> list[np.ndar
     return list(corners[places].reshape(-1, length, 2))
 
 
-def _expect_map(function: Function, image: Array, layer: str, number: int | None) -> None:
+def _expect_map(function: Function, image: Array, layer: str, map_number: int | None) -> None:
     _, activations = jax.eval_shape(function, image[None])
     if layer not in activations:
         raise ValueError(f"layer {layer!r}: expected one of {', '.join(activations)}")
     width = activations[layer].shape[-1]
-    if number is not None and not 0 <= number < width:
-        raise ValueError(f"map {number}: expected 0..{width - 1}, {layer} has {width} maps")
+    if map_number is not None and not 0 <= map_number < width:
+        raise ValueError(f"map {map_number}: expected 0..{width - 1}, {layer} has {width} maps")
 
 
 def per_pixel_mean(

@@ -10,7 +10,7 @@ from zfnet_jax.core.pixels import raw_to_pixels
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.data.preprocessing import centre_view, corners
 from zfnet_jax.features.feature_maps import Panel
-from zfnet_jax.features.mining import NOWHERE
+from zfnet_jax.features.mining import NO_IMAGE
 from zfnet_jax.features.projection import project_all
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet.deconvnet import Units
@@ -19,7 +19,7 @@ OTHERS = 3
 """Other pictures whose projections are shown, as in the paper."""
 
 
-def everything_hidden(net: Net, value: float) -> np.ndarray:
+def fully_hidden_picture(net: Net, value: float) -> np.ndarray:
     """The picture whose every pixel has a value in network space, (size, size, 3) uint8."""
     size, given = net.architecture.input_size, net.preprocessing
     top, left = corners(given.frame, size)[-1].tolist()
@@ -27,7 +27,7 @@ def everything_hidden(net: Net, value: float) -> np.ndarray:
     return raw_to_pixels(np.asarray(given.undo(grey, (top, left))))
 
 
-def project_strongest(
+def project_top_units(
     net: Net, images: np.ndarray, layer: str, found: Sequence[Occlusion]
 ) -> np.ndarray:
     """Projects the strongest unit that each picture has in its map.
@@ -51,7 +51,7 @@ def project_strongest(
     return np.concatenate([part.patches for part in parts])[order]
 
 
-def strongest_others(
+def top_units_in_other_pictures(
     panel: Panel, frames: Frames, number: int, picture: np.ndarray
 ) -> list[tuple[int, int]]:
     """Where in a panel a map's strongest units in other pictures are.
@@ -65,10 +65,10 @@ def strongest_others(
     Returns:
       At most `OTHERS` pairs of a row of the panel and a place in it, strongest first.
     """
-    row = int(np.flatnonzero(panel.maps == number)[0])
+    row = int(np.flatnonzero(panel.map_numbers == number)[0])
     places = []
     for place, image in enumerate(panel.top.image[row].tolist()):
-        if image != NOWHERE:
+        if image != NO_IMAGE:
             view = centre_view(frames.read(image)[0][None], len(picture))[0]
             if not np.array_equal(view, picture):
                 places.append((row, place))

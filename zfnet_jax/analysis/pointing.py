@@ -67,7 +67,7 @@ def point(found: Occlusion, label: int, mask: np.ndarray) -> Pointing:
     peak = place_of_largest(np.where(np.isnan(mean), -np.inf, mean))
     centres = [points_at(mask, each, found.size) for each in found.top_left.reshape(-1, 2)]
     return Pointing(
-        correct=int(found.whole.argmax()) == label,
+        correct=int(found.unoccluded.argmax()) == label,
         drop=float(drop[place]),
         centre=points_at(mask, found.top_left[place], found.size),
         peak=bool(mask[peak]),

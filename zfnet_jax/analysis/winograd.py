@@ -59,7 +59,7 @@ _CACHE = 24 * 2**20
 
 @partial(jax.tree_util.register_dataclass, data_fields=["points"], meta_fields=["size"])
 @dataclass(frozen=True)
-class Filters:
+class CombinedFilters:
     """A convolution's kernel as `conv` takes it.
 
     Attributes:
@@ -71,8 +71,8 @@ class Filters:
     size: int
 
 
-def prepare(arch: Architecture, params: Params) -> dict[str, Mapping[str, Array | Filters]]:
-    """A net's parameters for `conv`: kernels that gain by it as `Filters`, all else as it is.
+def prepare(arch: Architecture, params: Params) -> dict[str, Mapping[str, Array | CombinedFilters]]:
+    """A net's parameters for `conv`: kernels that gain by it become `CombinedFilters`.
 
     Args:
       arch: the layers.
@@ -81,14 +81,14 @@ def prepare(arch: Architecture, params: Params) -> dict[str, Mapping[str, Array 
     Returns:
       A dict of the same keys.
     """
-    prepared: dict[str, Mapping[str, Array | Filters]] = {**params}
+    prepared: dict[str, Mapping[str, Array | CombinedFilters]] = {**params}
     for layer in arch:
         if isinstance(layer, Conv):
             kernel = params[layer.name]["kernel"]
             inputs, outputs = kernel.shape[2:]
             maps = min(inputs * layer.stride**2, outputs)
             if -(-layer.size // layer.stride) == _TAPS and maps >= _LEAST_MAPS:
-                filters = Filters(combine_taps(kernel, layer.stride), layer.size)
+                filters = CombinedFilters(combine_taps(kernel, layer.stride), layer.size)
                 prepared[layer.name] = {**params[layer.name], "kernel": filters}
     return prepared
 
@@ -114,7 +114,7 @@ def combine_taps(kernel: Array, stride: int) -> Array:
 
 
 def conv(
-    x: Array, kernel: Array | Filters, *, stride: int = 1, pads: ops.Pads = ops.NO_PADS
+    x: Array, kernel: Array | CombinedFilters, *, stride: int = 1, pads: ops.Pads = ops.NO_PADS
 ) -> Array:
     """Correlates maps with filters as `ops.conv` does, which it calls for a plain kernel.
 
@@ -130,7 +130,7 @@ def conv(
     Raises:
       ValueError: the windows do not fill the padded map.
     """
-    if not isinstance(kernel, Filters):
+    if not isinstance(kernel, CombinedFilters):
         return ops.conv(x, kernel, stride=stride, pads=pads)
     plain = jax.ShapeDtypeStruct(
         (kernel.size, kernel.size, x.shape[-1], kernel.points.shape[-1]), x.dtype

@@ -17,7 +17,7 @@ from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.data.source import expect_all_there
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.features.controls import Control
-from zfnet_jax.features.top_units import mine_frames
+from zfnet_jax.features.top_units import mine_image_set
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report import plots
 from zfnet_jax.report.atlas import Subject, mined_by_default, write_atlas
@@ -73,7 +73,7 @@ def main(
     progress = out.absolute().parent / f".{out.name}.mining.npz"
     progress.parent.mkdir(parents=True, exist_ok=True)
     with signals.StopRequest() as stop, expect_all_there(source):
-        tables = mine_frames(
+        tables = mine_image_set(
             net,
             frames,
             layers,

@@ -30,7 +30,7 @@ from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.source import Source, warn_of_skipped
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.features import controls
-from zfnet_jax.features.views import compiled_view
+from zfnet_jax.features.views import network_input
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report import correspondence as report
 from zfnet_jax.report.annotate import write_annotation_page
@@ -104,7 +104,7 @@ def main(
     if control:
         nets["random weights"] = controls.net_of("random-weights", net, seed)
     frames = Frames.of(source, net.preprocessing.frame, cache_gib=0)
-    view = compiled_view(net)
+    view = network_input(net)
     rows, left_out = [], []
     for part in tqdm(parts, "hiding", disable=None, leave=False, unit="part"):
         if len(part.items) < 2:

@@ -63,8 +63,8 @@ def main(
         opened.frames(net),
         layer,
         top=min(top, len(source)),
-        count=maps,
-        maps=only,
+        map_count=maps,
+        map_numbers=only,
         unpool=unpool,
         rectify=rectify,
         norm=norm,
@@ -82,12 +82,14 @@ def main(
         "norm": norm,
         "scale": scale,
         "dead": panel.dead.tolist(),
-        "maps": [_describe(panel, each, shown[each], source) for each in range(len(panel.maps))],
+        "maps": [
+            _describe(panel, each, shown[each], source) for each in range(len(panel.map_numbers))
+        ],
     }
     out = out or run_folder.output_of(ckpt, "deconv")
     first = next(each.name for each in arch if isinstance(each, Conv))
     with output_folder(out) as folder:
-        captions = [_caption(panel, each, names) for each in range(len(panel.maps))]
+        captions = [_caption(panel, each, names) for each in range(len(panel.map_numbers))]
         sheet = panels.panel_picture(panel.projections, panel.patches, shown, captions)
         pictures.save(folder / f"{layer}.png", sheet)
         filters = pictures.filter_sheet(net.rgb_kernel(first))
@@ -96,14 +98,14 @@ def main(
         np.savez_compressed(
             folder / f"{layer}.npz",
             projections=panel.projections,
-            maps=panel.maps,
+            maps=panel.map_numbers,
             boxes=panel.boxes,
             scales=shown,
             **panel.top._asdict(),
         )
     print(
-        f"wrote {layer}.png, .json and .npz and filters.png to {out}: {len(panel.maps)} of "
-        f"{len(panel.strongest)} maps, {len(panel.dead)} dead"
+        f"wrote {layer}.png, .json and .npz and filters.png to {out}: {len(panel.map_numbers)} of "
+        f"{len(panel.largest_activation)} maps, {len(panel.dead)} dead"
     )
 
 
@@ -131,11 +133,11 @@ def _describe(panel: Panel, each: int, shown: np.ndarray, source: Source) -> dic
                     "scale": float(magnitude),
                 }
             )
-    return {"map": int(panel.maps[each]), "dead": not units, "top": units}
+    return {"map": int(panel.map_numbers[each]), "dead": not units, "top": units}
 
 
 def _caption(panel: Panel, each: int, class_names: Sequence[str]) -> str:
-    number, value = int(panel.maps[each]), panel.top.value[each, 0]
+    number, value = int(panel.map_numbers[each]), panel.top.value[each, 0]
     title = class_names[number] if class_names else f"{panel.layer} map {number}"
     return f"{title}   {value:.3g}" if np.isfinite(value) else f"{title}   dead: nothing excites it"
 

@@ -16,7 +16,7 @@ from zfnet_jax.core.files import output_folder
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.data.source import Source, expect_all_there, warn_of_skipped
 from zfnet_jax.data.splits import open_splits
-from zfnet_jax.features.mining import NOWHERE
+from zfnet_jax.features.mining import NO_IMAGE
 from zfnet_jax.report import panels, pictures
 from zfnet_jax.training import checkpoint, run_folder
 from zfnet_jax.zfnet.architecture import Conv
@@ -84,13 +84,13 @@ def main(
         (folder / "evolution.json").write_text(json.dumps(description, indent=1) + "\n")
         arrays: dict[str, Any] = dict(strips)
         np.savez_compressed(folder / "evolution.npz", **arrays)
-    counts = ", ".join(f"{len(each.maps)} of {layer}" for layer, each in evolved.items())
+    counts = ", ".join(f"{len(each.map_numbers)} of {layer}" for layer, each in evolved.items())
     print(f"wrote evolution.png, .json and .npz to {out}: {counts}; {len(snapshots)} epochs")
 
 
 def _strips(evolution: Evolution) -> np.ndarray:
     """(M, E, field, field, 3) float32."""
-    return np.stack([evolution.strip(place) for place in range(len(evolution.maps))])
+    return np.stack([evolution.strip(place) for place in range(len(evolution.map_numbers))])
 
 
 def _describe(layer: str, evolution: Evolution, source: Source) -> list[dict[str, Any]]:
@@ -107,12 +107,12 @@ def _describe(layer: str, evolution: Evolution, source: Source) -> list[dict[str
                     "col": int(top.col[place, 0]),
                     "value": float(top.value[place, 0]),
                 }
-                if top.image[place, 0] != NOWHERE
+                if top.image[place, 0] != NO_IMAGE
                 else None
                 for top in evolution.tops
             ],
         }
-        for place, number in enumerate(evolution.maps)
+        for place, number in enumerate(evolution.map_numbers)
     ]
 
 

@@ -13,9 +13,9 @@ from zfnet_jax.analysis.first_layers import (
     DEAD,
     DOMINANT,
     EDGES,
-    Selection,
+    FirstLayers,
     convolutions,
-    look,
+    measure_first_layers,
     spectra,
 )
 from zfnet_jax.commands import command_line
@@ -81,10 +81,10 @@ def main(
     )
 
 
-def _look(net: Net, images: Sequence[Path], seed: int, batch_size: int) -> Selection:
+def _look(net: Net, images: Sequence[Path], seed: int, batch_size: int) -> FirstLayers:
     opened = open_images(net, images)
     with expect_all_there(opened.source):
-        return look(net, opened.frames(net), seed=seed, batch_size=batch_size)
+        return measure_first_layers(net, opened.frames(net), seed=seed, batch_size=batch_size)
 
 
 run = partial(command_line.run, main)

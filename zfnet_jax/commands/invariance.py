@@ -75,9 +75,9 @@ def main(
     say_enlarged(source, items, net.preprocessing.frame)
     known = known_labels(net.class_names, source, items, labels)
     asked = np.array([label.number if label else -1 for label in known])
-    maps = np.concatenate([invariance.MAPS[kind](each) for kind, each in values.items()])
+    maps = np.concatenate([invariance.TRANSFORMS[kind](each) for kind, each in values.items()])
     frames = opened.frames(net, cache_gib=0)
-    responses, numbers = invariance.respond_to_items(
+    responses, numbers = invariance.respond_to_image_set(
         net, frames, items, asked, maps, layers, batch_size=batch_size
     )
     sweeps = _sweeps(net, frames, items, values, responses)
@@ -145,7 +145,7 @@ def _sweeps(
     for kind, each in values.items():
         part, start = slice(start, start + len(each)), start + len(each)
         shown = report.shown_places(len(each))
-        maps = invariance.MAPS[kind](each[shown])
+        maps = invariance.TRANSFORMS[kind](each[shown])
         examples = invariance.transformed(net, frames, items[pictures], maps)
         sweeps[kind] = report.Sweep(each, responses.columns(part), examples, shown)
     return sweeps

@@ -22,9 +22,9 @@ from zfnet_jax.analysis.occlusion import (
 )
 from zfnet_jax.analysis.occlusion_panels import (
     OTHERS,
-    everything_hidden,
-    project_strongest,
-    strongest_others,
+    fully_hidden_picture,
+    project_top_units,
+    top_units_in_other_pictures,
 )
 from zfnet_jax.commands import command_line
 from zfnet_jax.commands.images import Images, open_images
@@ -34,7 +34,7 @@ from zfnet_jax.data.picture_size import say_enlarged
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.features.feature_maps import Panel, make_panel
-from zfnet_jax.features.views import compiled_view
+from zfnet_jax.features.views import network_input
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report.occlusion import Row, draw
 from zfnet_jax.report.occlusion_page import write_page
@@ -106,7 +106,7 @@ def main(
     batch = frames.batch(items).frames
     place, elsewhere = _open_others(net, others, images, opened)
     pictures = centre_view(batch, arch.input_size)
-    seen = np.asarray(compiled_view(net)(batch))
+    seen = np.asarray(network_input(net)(batch))
     function = fast_network(net)
     found = [
         occlude(
@@ -116,13 +116,13 @@ def main(
             size=size,
             stride=stride,
             value=value,
-            number=map,
+            map_number=map,
             batch_size=batch_size,
         )
         for image in tqdm(seen, "occluding", disable=None, leave=False, unit="picture")
     ]
     classes = [
-        label or (int(each.whole.argmax()), "predicted")
+        label or (int(each.unoccluded.argmax()), "predicted")
         for label, each in zip(known, found, strict=True)
     ]
     predicted = known.count(None)
@@ -133,13 +133,15 @@ def main(
         elsewhere,
         layer,
         top=OTHERS + 1,
-        maps=sorted({each.unit.map for each in found}),
+        map_numbers=sorted({each.unit.map for each in found}),
     )
-    own = project_strongest(net, seen, layer, found)
-    square = everything_hidden(net, value)
+    own = project_top_units(net, seen, layer, found)
+    square = fully_hidden_picture(net, value)
     rows, strongest = [], []
     for number, (label, origin) in enumerate(classes):
-        places = strongest_others(panel, elsewhere, found[number].unit.map, pictures[number])
+        places = top_units_in_other_pictures(
+            panel, elsewhere, found[number].unit.map, pictures[number]
+        )
         strongest.append([_describe_other(panel, elsewhere, *place) for place in places])
         rows.append(
             Row(
@@ -165,7 +167,7 @@ def main(
         "others": place,
         "skipped": [skip._asdict() for skip in opened.skipped],
         "images": [
-            _describe(row, net.class_names) | {"strongest_others": chosen}
+            _describe(row, net.class_names) | {"top_units_in_other_pictures": chosen}
             for row, chosen in zip(rows, strongest, strict=True)
         ],
     }
@@ -204,15 +206,15 @@ def _describe_other(panel: Panel, frames: Frames, row: int, place: int) -> dict[
 def _describe(row: Row, class_names: Sequence[str]) -> dict[str, Any]:
     """A picture as JSON data."""
     found, drop = row.found, row.found.drop(row.label)
-    probability = found.probability[..., row.label]
+    probability = found.outputs[..., row.label]
     grid = place_of_largest(drop)
     labels, counts = np.unique(found.most_probable, return_counts=True)
     return {
         "name": row.name,
         "class": class_names[row.label],
         "class_from": row.origin,
-        "predicted": class_names[int(found.whole.argmax())],
-        "probability": float(found.whole[row.label]),
+        "predicted": class_names[int(found.unoccluded.argmax())],
+        "probability": float(found.unoccluded[row.label]),
         "lowest": float(probability.min()),
         "highest": float(probability.max()),
         "largest_drop": {

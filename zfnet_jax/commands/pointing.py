@@ -24,7 +24,7 @@ from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.features import controls
-from zfnet_jax.features.views import compiled_view
+from zfnet_jax.features.views import network_input
 from zfnet_jax.networks.net import Net
 from zfnet_jax.training import checkpoint, run_folder
 from zfnet_jax.zfnet.architecture import Conv
@@ -127,7 +127,7 @@ def main(
 
 
 def _play(net: Net, source: Shapes, items: np.ndarray, name: str, **options: Any) -> list[Pointing]:
-    function, view = fast_network(net), compiled_view(net)
+    function, view = fast_network(net), network_input(net)
     layer = [each.name for each in net.architecture if isinstance(each, Conv)][-1]
     # Drawn at the frame's size, its pictures need no resizing and its masks fit.
     drawn = replace(source, size=net.preprocessing.frame)

@@ -14,12 +14,12 @@ import numpy as np
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.features.mining import Top
 from zfnet_jax.features.top_units import (
-    Chosen,
-    box_of,
-    choose,
+    TopUnits,
     cut_patches_to_files,
-    mine_frames,
+    mine_image_set,
     project_units_to_files,
+    responding_units,
+    unit_box,
 )
 from zfnet_jax.networks.net import Net
 
@@ -30,26 +30,26 @@ class Panel:
 
     Attributes:
       layer: its name.
-      maps: (M,) int, which maps.
+      map_numbers: (M,) int, which maps.
       top: their strongest units, arrays of shape (M, k); empty places have the value -inf.
       projections: (M, k, field, field, 3) float32, network space; zeros for an empty place.
       patches: (M, k, field, field, 3) uint8, the pictures' own pixels there.
       boxes: (M, k, 4) int32, where in the network's input.
-      strongest: (C,) float32, the largest activation of every map of the layer; -inf if none.
+      largest_activation: (C,) float32, of every map of the layer; -inf where there is none.
     """
 
     layer: str
-    maps: np.ndarray
+    map_numbers: np.ndarray
     top: Top
     projections: np.ndarray
     patches: np.ndarray
     boxes: np.ndarray
-    strongest: np.ndarray
+    largest_activation: np.ndarray
 
     @property
     def dead(self) -> np.ndarray:
         """The numbers of the layer's maps that no image excites."""
-        return np.flatnonzero(np.isneginf(self.strongest))
+        return np.flatnonzero(np.isneginf(self.largest_activation))
 
 
 def make_panel(
@@ -58,8 +58,8 @@ def make_panel(
     layer: str,
     *,
     top: int = 9,
-    count: int = 16,
-    maps: Sequence[int] = (),
+    map_count: int = 16,
+    map_numbers: Sequence[int] = (),
     batch_size: int = 32,
     **options: Any,
 ) -> Panel:
@@ -70,8 +70,8 @@ def make_panel(
       frames: the pictures; each is seen through the centre view.
       layer: any layer's name; a unit of a dense layer has the whole picture as its field.
       top: how many images are kept for each map.
-      count: how many maps, those with the strongest activations, strongest first.
-      maps: these maps instead, in this order.
+      map_count: how many maps, those with the strongest activations, strongest first.
+      map_numbers: these maps instead, in this order.
       batch_size: images a step.
       **options: of `deconvnet.project`.
 
@@ -83,17 +83,21 @@ def make_panel(
     """
     arch = net.architecture
     width = arch.shapes(len(net.class_names))[arch[layer].name][-1]
-    for number in maps:
+    for number in map_numbers:
         if not 0 <= number < width:
             raise ValueError(f"map {number}: expected 0..{width - 1}, {layer} has {width} maps")
-    tables = mine_frames(net, frames, [layer], top, batch_size=batch_size)
+    tables = mine_image_set(net, frames, [layer], top, batch_size=batch_size)
     assert tables is not None, "nothing stops it"
-    everything = choose(net, tables)[layer]
+    everything = responding_units(net, tables)[layer]
     strongest = everything.top.value[:, 0]
-    rows = np.array(maps, int) if maps else np.argsort(-strongest, kind="stable")[:count]
-    kept = Chosen(rows, Top(*(column[rows] for column in everything.top)))
+    rows = (
+        np.array(map_numbers, int)
+        if map_numbers
+        else np.argsort(-strongest, kind="stable")[:map_count]
+    )
+    kept = TopUnits(rows, Top(*(column[rows] for column in everything.top)))
     boxes = [
-        [box_of(arch, layer, *place) for place in zip(*row, strict=True)]
+        [unit_box(arch, layer, *place) for place in zip(*row, strict=True)]
         for row in zip(kept.top.row.tolist(), kept.top.col.tolist(), strict=True)
     ]
     with tempfile.TemporaryDirectory() as work:

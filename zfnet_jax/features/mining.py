@@ -32,7 +32,7 @@ from jax.tree_util import Partial
 from zfnet_jax.core import compilation, devices
 from zfnet_jax.core.files import whole_file
 
-NOWHERE = np.iinfo(np.int32).max
+NO_IMAGE = np.iinfo(np.int32).max
 """The image number of an empty place."""
 
 EDGES = np.array([0, *2 ** (np.arange(-20, 41) / 2)], np.float32)
@@ -51,7 +51,7 @@ class Top(NamedTuple):
 
     Attributes:
       value: (C, k) float32, the activation; -inf in an empty place.
-      image: (C, k) int32, the number of the image in the data set; `NOWHERE` in an empty place.
+      image: (C, k) int32, the number of the image in the data set; `NO_IMAGE` in an empty place.
       row: (C, k) int32, where in the map it was; 0 in an empty place.
       col: (C, k) int32.
       label: (C, k) int32, the image's; -1 in an empty place or where there is none.
@@ -64,7 +64,7 @@ class Top(NamedTuple):
     label: Any
 
 
-class Mined(NamedTuple):
+class LayerStatistics(NamedTuple):
     """What is known of a layer of C maps after some of the images.
 
     Attributes:
@@ -76,10 +76,10 @@ class Mined(NamedTuple):
     histogram: Any
 
 
-_NOTHING = Top(np.float32(-np.inf), *np.array([NOWHERE, 0, 0, -1], np.int32))
+_NOTHING = Top(np.float32(-np.inf), *np.array([NO_IMAGE, 0, 0, -1], np.int32))
 
 
-def find(maps: Array, images: Array, labels: Array, k: int) -> Mined:
+def batch_statistics(maps: Array, images: Array, labels: Array, k: int) -> LayerStatistics:
     """What one batch says of a layer.
 
     Args:
@@ -105,13 +105,15 @@ def find(maps: Array, images: Array, labels: Array, k: int) -> Mined:
     above = (top.value[..., None] > EDGES).sum(axis=1, dtype=jnp.int32)
     total = counts.sum(axis=0, dtype=jnp.int32)[:, None]
     histogram = -jnp.diff(above, axis=1, prepend=total, append=0)
-    return Mined(_strongest(top, k), histogram)
+    return LayerStatistics(_strongest(top, k), histogram)
 
 
-def merge(one: Mined, other: Mined) -> Mined:
+def merge(one: LayerStatistics, other: LayerStatistics) -> LayerStatistics:
     """What two sets of different images say of a layer together."""
     both = Top(*(jnp.concatenate(pair, axis=1) for pair in zip(one.top, other.top, strict=True)))
-    return Mined(_strongest(both, one.top.value.shape[1]), one.histogram + other.histogram)
+    return LayerStatistics(
+        _strongest(both, one.top.value.shape[1]), one.histogram + other.histogram
+    )
 
 
 def _strongest(top: Top, k: int) -> Top:
@@ -139,8 +141,8 @@ def mine(
     layers: Sequence[str],
     k: int = 9,
     *,
-    state: dict[str, Mined] | None = None,
-) -> dict[str, Mined]:
+    state: dict[str, LayerStatistics] | None = None,
+) -> dict[str, LayerStatistics]:
     """The strongest images of every map of some layers.
 
     One compiled call a batch runs the function, searches its activations and merges what it finds
@@ -190,13 +192,20 @@ def mine(
 
 
 @functools.cache
-def _compiled_step(mesh: Mesh) -> Callable[..., dict[str, Mined]]:
+def _compiled_step(mesh: Mesh) -> Callable[..., dict[str, LayerStatistics]]:
     def step(
-        found: dict[str, Mined], function: Function, images: Any, numbers: Array, labels: Array
-    ) -> dict[str, Mined]:
+        found: dict[str, LayerStatistics],
+        function: Function,
+        images: Any,
+        numbers: Array,
+        labels: Array,
+    ) -> dict[str, LayerStatistics]:
         _, activations = function(images)
         return {
-            name: merge(before, find(activations[name], numbers, labels, before.top.value.shape[1]))
+            name: merge(
+                before,
+                batch_statistics(activations[name], numbers, labels, before.top.value.shape[1]),
+            )
             for name, before in found.items()
         }
 
@@ -209,7 +218,9 @@ def _compiled_step(mesh: Mesh) -> Callable[..., dict[str, Mined]]:
     )
 
 
-def _nothing(function: Function, images: Any, layers: Sequence[str], k: int) -> dict[str, Mined]:
+def _nothing(
+    function: Function, images: Any, layers: Sequence[str], k: int
+) -> dict[str, LayerStatistics]:
     """The tables before the first image."""
     _, activations = jax.eval_shape(function, images)
     tables = {}
@@ -223,11 +234,11 @@ def _nothing(function: Function, images: Any, layers: Sequence[str], k: int) -> 
                 "expected (N, rows, cols, C) or (N, C)"
             )
         top = Top(*(np.full((shape[-1], k), fill) for fill in _NOTHING))
-        tables[name] = Mined(top, np.zeros((shape[-1], len(EDGES) + 1), np.int32))
+        tables[name] = LayerStatistics(top, np.zeros((shape[-1], len(EDGES) + 1), np.int32))
     return tables
 
 
-def _expect_like(state: dict[str, Mined], nothing: dict[str, Mined]) -> None:
+def _expect_like(state: dict[str, LayerStatistics], nothing: dict[str, LayerStatistics]) -> None:
     shapes, expected = (
         {name: mined.top.value.shape for name, mined in tables.items()}
         for tables in (state, nothing)
@@ -236,7 +247,7 @@ def _expect_like(state: dict[str, Mined], nothing: dict[str, Mined]) -> None:
         raise ValueError(f"state of maps and k {shapes}: expected {expected}")
 
 
-def _expect_numbers(tables: dict[str, Mined]) -> None:
+def _expect_numbers(tables: dict[str, LayerStatistics]) -> None:
     for name, (top, _) in tables.items():
         strange = np.flatnonzero(np.isnan(top.value[:, 0]))
         if strange.size:
@@ -246,7 +257,7 @@ def _expect_numbers(tables: dict[str, Mined]) -> None:
             )
 
 
-def merge_processes(state: dict[str, Mined]) -> dict[str, Mined]:
+def merge_processes(state: dict[str, LayerStatistics]) -> dict[str, LayerStatistics]:
     """The tables of all processes, each of which has mined images of its own, merged in each.
 
     Args:
@@ -263,7 +274,7 @@ def merge_processes(state: dict[str, Mined]) -> dict[str, Mined]:
     }
 
 
-def save(path: Path, state: dict[str, Mined], position: int, identity: str) -> None:
+def save(path: Path, state: dict[str, LayerStatistics], position: int, identity: str) -> None:
     """Writes what is found so far; the file appears only when it is whole.
 
     Args:
@@ -281,7 +292,7 @@ def save(path: Path, state: dict[str, Mined], position: int, identity: str) -> N
         np.savez(file, position=position, identity=identity, layers=list(state), **columns)
 
 
-def load(path: Path, identity: str) -> tuple[dict[str, Mined], int] | None:
+def load(path: Path, identity: str) -> tuple[dict[str, LayerStatistics], int] | None:
     """Reads what `save` wrote.
 
     Args:
@@ -300,7 +311,7 @@ def load(path: Path, identity: str) -> tuple[dict[str, Mined], int] | None:
         with path.open("rb") as opened, np.load(opened) as file:
             stored, position = str(file["identity"]), int(file["position"])
             tables = {
-                name: Mined(
+                name: LayerStatistics(
                     Top(*(file[f"{field} {name}"] for field in Top._fields)),
                     file[f"histogram {name}"],
                 )

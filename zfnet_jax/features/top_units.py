@@ -21,9 +21,9 @@ from zfnet_jax.data.pipeline import Frames, all_batches
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.features import controls, mining
 from zfnet_jax.features.controls import Control
-from zfnet_jax.features.mining import NOWHERE, Mined, Top
+from zfnet_jax.features.mining import NO_IMAGE, LayerStatistics, Top
 from zfnet_jax.features.projection import project_all
-from zfnet_jax.features.views import compiled_view, numbered_batches, way_up, whole_batch
+from zfnet_jax.features.views import forward_from_raw, network_input, numbered_batches, whole_batch
 from zfnet_jax.networks.net import Net, describe, digest
 from zfnet_jax.zfnet.architecture import Architecture
 from zfnet_jax.zfnet.deconvnet import Units
@@ -36,40 +36,40 @@ TOLERANCE = 1e-5
 """How far an activation may be from what mining found, relative, when its image is seen again."""
 
 
-class Chosen(NamedTuple):
+class TopUnits(NamedTuple):
     """Some maps of a layer and their strongest images.
 
     Attributes:
-      maps: (M,) int, the maps' numbers.
+      map_numbers: (M,) int.
       top: arrays of shape (M, k), empty places last.
     """
 
-    maps: np.ndarray
+    map_numbers: np.ndarray
     top: Top
 
     @property
     def filled(self) -> np.ndarray:
         """Which places hold an image, as numbers in row-major order."""
-        return np.flatnonzero(self.top.image != NOWHERE)
+        return np.flatnonzero(self.top.image != NO_IMAGE)
 
     def units(self) -> Units:
         """The units of the filled places."""
         value, image, row, col, _ = (column.ravel()[self.filled] for column in self.top)
-        maps = np.repeat(self.maps, self.top.value.shape[1])[self.filled]
+        maps = np.repeat(self.map_numbers, self.top.value.shape[1])[self.filled]
         return Units(image, row, col, maps, value)
 
 
-def choose(net: Net, tables: Mapping[str, Mined]) -> dict[str, Chosen]:
+def responding_units(net: Net, tables: Mapping[str, LayerStatistics]) -> dict[str, TopUnits]:
     """All maps of the mined layers, without the places where nothing responded."""
     chosen = {}
     for layer, (top, _) in tables.items():
         # A logit that is negative is no less alive for it.
         kept = mining.only_positive(top) if getattr(net.architecture[layer], "relu", True) else top
-        chosen[layer] = Chosen(np.arange(len(top.value)), kept)
+        chosen[layer] = TopUnits(np.arange(len(top.value)), kept)
     return chosen
 
 
-def mine_frames(
+def mine_image_set(
     net: Net,
     frames: Frames,
     layers: Sequence[str],
@@ -78,7 +78,7 @@ def mine_frames(
     batch_size: int = 32,
     progress: Path | None = None,
     stopped: Callable[[], bool] = lambda: False,
-) -> dict[str, Mined] | None:
+) -> dict[str, LayerStatistics] | None:
     """The strongest images of every map of some layers.
 
     Args:
@@ -99,7 +99,7 @@ def mine_frames(
     identity = _identity(net, frames, layers, k)
     state, done = (mining.load(progress, identity) if progress else None) or (None, 0)
     total, size = len(frames), whole_batch(frames, batch_size)
-    function = way_up(net)
+    function = forward_from_raw(net)
     batches = numbered_batches(frames, size, first=done)
     with tqdm(
         batches,
@@ -125,7 +125,7 @@ def mine_frames(
 def project_units_to_files(
     net: Net,
     frames: Frames,
-    chosen: Mapping[str, Chosen],
+    chosen: Mapping[str, TopUnits],
     folder: Path,
     *,
     control: Control | None = None,
@@ -160,7 +160,7 @@ def project_units_to_files(
         wanted = controls.units_of(control, wanted, widths, seed)
         alter = controls.trace_of(control, seed)
     files = _files(net.architecture, chosen, folder, np.float32)
-    prepare = compiled_view(net)
+    prepare = network_input(net)
     total = sum(len(units.image) for units in wanted.values())
     with tqdm(total=total, desc="projecting", disable=None, leave=False, unit="unit") as bar:
         read = lambda items: prepare(frames.batch(items).frames)
@@ -175,7 +175,7 @@ def project_units_to_files(
 def cut_patches_to_files(
     net: Net,
     frames: Frames,
-    chosen: Mapping[str, Chosen],
+    chosen: Mapping[str, TopUnits],
     folder: Path,
     visit: Callable[[int, np.ndarray], None] = lambda number, picture: None,
 ) -> dict[str, ArrayFile]:
@@ -196,32 +196,32 @@ def cut_patches_to_files(
     arch = net.architecture
     files = _files(arch, chosen, folder, np.uint8)
     for layer, each in chosen.items():
-        empty = np.flatnonzero(each.top.image == NOWHERE)
+        empty = np.flatnonzero(each.top.image == NO_IMAGE)
         blank = np.full(files[layer].shape[2:], OUTSIDE, np.uint8)
         files[layer].write(empty, np.broadcast_to(blank, (len(empty), *blank.shape)))
-    for number, picture in _pictures(frames, images_of(chosen), arch.input_size):
+    for number, picture in _pictures(frames, image_numbers(chosen), arch.input_size):
         visit(number, picture)
         for layer, (_, top) in chosen.items():
             places = np.flatnonzero(top.image == number)
             units = zip(top.row.ravel()[places], top.col.ravel()[places], strict=True)
-            cuts = [cut(picture, box_of(arch, layer, int(row), int(col))) for row, col in units]
+            cuts = [cut(picture, unit_box(arch, layer, int(row), int(col))) for row, col in units]
             if cuts:
                 files[layer].write(places, np.stack(cuts))
     return files
 
 
-def images_of(chosen: Mapping[str, Chosen]) -> np.ndarray:
+def image_numbers(chosen: Mapping[str, TopUnits]) -> np.ndarray:
     """The numbers of the pictures that hold a unit, ascending."""
     images = np.concatenate([each.units().image for each in chosen.values()])
     return np.unique(images)
 
 
-def field_of(arch: Architecture, layer: str) -> int:
+def field_size(arch: Architecture, layer: str) -> int:
     """The width of a unit's receptive field in pixels; of a dense layer's, the whole picture."""
     return arch.receptive_field(layer).size if arch.is_spatial(layer) else arch.input_size
 
 
-def box_of(arch: Architecture, layer: str, row: int, col: int) -> tuple[int, int, int, int]:
+def unit_box(arch: Architecture, layer: str, row: int, col: int) -> tuple[int, int, int, int]:
     """A unit's receptive field in the network's input; of a dense layer's, the whole picture."""
     if arch.is_spatial(layer):
         return arch.receptive_field(layer).box(row, col)
@@ -240,13 +240,13 @@ def cut(picture: np.ndarray, box: Sequence[int]) -> np.ndarray:
 
 
 def _files(
-    arch: Architecture, chosen: Mapping[str, Chosen], folder: Path, dtype: DTypeLike
+    arch: Architecture, chosen: Mapping[str, TopUnits], folder: Path, dtype: DTypeLike
 ) -> dict[str, ArrayFile]:
     """By layer, a file of zeros, (M, k, field, field, 3), with a row for each place."""
     return {
         layer: ArrayFile.create(
             folder / f"{layer}.npy",
-            (*each.top.value.shape, *[field_of(arch, layer)] * 2, 3),
+            (*each.top.value.shape, *[field_size(arch, layer)] * 2, 3),
             dtype,
             axes=2,
         )

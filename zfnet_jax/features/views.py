@@ -21,20 +21,20 @@ from zfnet_jax.zfnet.model import ZFNet, forward
 from zfnet_jax.zfnet.trace import Params
 
 
-def way_up(net: Net) -> Partial:
+def forward_from_raw(net: Net) -> Partial:
     """What `mine` takes: raw frames -> (logits, every layer's output), seen in the centre view.
 
     Nets of one architecture give equal functions of other parameters, which compile once.
     """
     given = net.preprocessing
-    function = _way_up(
+    function = _forward_from_raw(
         net.architecture, len(net.class_names), given.frame, given.scale, given.channels
     )
     return Partial(function, net.params, given.mean)
 
 
 @cache
-def _way_up(
+def _forward_from_raw(
     arch: Architecture, classes: int, frame: int, scale: Any, channels: Literal["rgb", "bgr"]
 ) -> Callable[[Params, np.ndarray, Array], tuple[Array, dict[str, Array]]]:
     model = ZFNet(arch, classes)
@@ -66,7 +66,7 @@ def numbered_batches(
         first += batch_size
 
 
-def compiled_view(net: Net) -> Callable[[np.ndarray], Array]:
+def network_input(net: Net) -> Callable[[np.ndarray], Array]:
     """The compiled way from raw frames to what the net sees of them, in network space."""
     size = net.architecture.input_size
     return compilation.jit(lambda raw: centre_view(net.preprocessing.apply(raw), size))

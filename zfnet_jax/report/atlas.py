@@ -19,15 +19,15 @@ from zfnet_jax.core.array_file import ArrayFile
 from zfnet_jax.core.devices import processors
 from zfnet_jax.data.pipeline import Frames
 from zfnet_jax.features.controls import Control
-from zfnet_jax.features.mining import EDGES, NOWHERE, Mined
+from zfnet_jax.features.mining import EDGES, NO_IMAGE, LayerStatistics
 from zfnet_jax.features.top_units import (
-    Chosen,
-    box_of,
-    choose,
+    TopUnits,
     cut_patches_to_files,
-    field_of,
-    images_of,
+    field_size,
+    image_numbers,
     project_units_to_files,
+    responding_units,
+    unit_box,
 )
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report import atlas_pages as pages
@@ -60,7 +60,7 @@ class Subject:
     net: Net
     frames: Frames
     source: str
-    tables: Mapping[str, Mined]
+    tables: Mapping[str, LayerStatistics]
     evolution: Mapping[str, Evolution]
     facts: Sequence[tuple[str, str]]
     curves: str | None
@@ -71,7 +71,7 @@ class _Shelf:
     """What is known of one layer when its pictures are drawn."""
 
     layer: str
-    chosen: Chosen
+    chosen: TopUnits
     projections: ArrayFile
     patches: ArrayFile
     control: ArrayFile | None
@@ -101,7 +101,7 @@ def write_atlas(
       How many maps are dead.
     """
     net, frames = subject.net, subject.frames
-    chosen = choose(net, subject.tables)
+    chosen = responding_units(net, subject.tables)
     places = [folder / "raw" if raw else work / "projections", work / "patches", work / "control"]
     for place in [*places, folder / "images"]:
         place.mkdir()
@@ -127,7 +127,7 @@ def write_atlas(
         for layer in subject.tables
     ]
     # Once for all layers, since a source may have to draw a picture to name it.
-    names = {int(image): frames.source[int(image)].name for image in images_of(chosen)}
+    names = {int(image): frames.source[int(image)].name for image in image_numbers(chosen)}
     units = {shelf.layer: _units(subject, shelf, names, folder) for shelf in shelves}
     figures = [_figure(net, shelf, folder, seed) for shelf in shelves if _is_conv(net, shelf.layer)]
     atlas = _atlas(subject, units, figures, control)
@@ -149,7 +149,7 @@ def _units(
     side = math.ceil(math.sqrt(k))
 
     def draw(position: int) -> pages.Unit:
-        number, top = int(shelf.chosen.maps[position]), entries[position]
+        number, top = int(shelf.chosen.map_numbers[position]), entries[position]
 
         def save(kind: str, tiles: np.ndarray, columns: int) -> str:
             path = f"units/{layer}/{number:03}-{kind}.webp"
@@ -184,7 +184,7 @@ def _units(
         )
 
     with ThreadPoolExecutor(processors()) as threads:
-        return tuple(threads.map(draw, range(len(shelf.chosen.maps))))
+        return tuple(threads.map(draw, range(len(shelf.chosen.map_numbers))))
 
 
 def _entries(
@@ -195,7 +195,7 @@ def _entries(
     top = shelf.chosen.top
     rows = []
     for value, image, row, col, label in zip(*top, strict=True):
-        count = int((image != NOWHERE).sum())
+        count = int((image != NO_IMAGE).sum())
         rows.append(
             tuple(
                 pages.Entry(
@@ -205,7 +205,7 @@ def _entries(
                     row=int(row[each]),
                     col=int(col[each]),
                     value=float(value[each]),
-                    box=box_of(arch, shelf.layer, int(row[each]), int(col[each])),
+                    box=unit_box(arch, shelf.layer, int(row[each]), int(col[each])),
                     thumbnail=_thumbnail(int(image[each])),
                 )
                 for each in range(count)
@@ -242,7 +242,7 @@ def _atlas(
                 kind=_kind(layer),
                 shape=shapes[layer.name],
                 text=_text(layer, shapes[layer.name]),
-                field=field_of(arch, layer.name) if arch.is_spatial(layer.name) else None,
+                field=field_size(arch, layer.name) if arch.is_spatial(layer.name) else None,
                 units=units.get(layer.name, ()),
             )
             for layer in arch

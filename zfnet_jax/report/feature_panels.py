@@ -3,8 +3,8 @@
 import numpy as np
 
 from zfnet_jax.core.array_file import ArrayFile
-from zfnet_jax.features.mining import NOWHERE
-from zfnet_jax.features.top_units import Chosen
+from zfnet_jax.features.mining import NO_IMAGE
+from zfnet_jax.features.top_units import TopUnits
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report import panels
 from zfnet_jax.zfnet.architecture import Conv
@@ -16,7 +16,7 @@ _LAYOUT = ((16, 4), (12, 4), (10, 2), (10, 2))
 def draw_panel(
     net: Net,
     layer: str,
-    chosen: Chosen,
+    chosen: TopUnits,
     projections: ArrayFile,
     patches: ArrayFile,
     seed: int,
@@ -39,19 +39,19 @@ def draw_panel(
     read = lambda file, rows: np.stack([file.read(int(row) * k, k) for row in rows])
     if number == 0:
         kernel = net.rgb_kernel(layer)
-        sheet = panels.filters_beside_patches(kernel, read(patches, range(len(chosen.maps))))
+        sheet = panels.filters_beside_patches(kernel, read(patches, range(len(chosen.map_numbers))))
         return 1, sheet, f"{layer}: filters, and the patches that excite each most"
     count, columns = _LAYOUT[min(number, len(_LAYOUT)) - 1]
-    alive = np.flatnonzero(chosen.top.image[:, 0] != NOWHERE)
+    alive = np.flatnonzero(chosen.top.image[:, 0] != NO_IMAGE)
     rows = np.sort(np.random.default_rng(seed).permutation(alive)[:count])
     if not rows.size:
-        rows = np.arange(min(count, len(chosen.maps)))  # all are dead, and shown so
+        rows = np.arange(min(count, len(chosen.map_numbers)))  # all are dead, and shown so
     shown = read(projections, rows)
     sheet = panels.panel_picture(
         shown,
         read(patches, rows),
         panels.scales(shown, "map"),
-        [f"map {chosen.maps[row]}" for row in rows],
+        [f"map {chosen.map_numbers[row]}" for row in rows],
         columns=columns,
     )
     return number + 1, sheet, f"{layer}: {len(rows)} maps at random"

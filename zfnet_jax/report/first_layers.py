@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image, ImageDraw, ImageFont
 
-from zfnet_jax.analysis.first_layers import DEAD, DOMINANT, EDGES, Selection
+from zfnet_jax.analysis.first_layers import DEAD, DOMINANT, EDGES, FirstLayers
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.report import panels
 from zfnet_jax.report.pictures import enlarge, signed_to_pixels, symmetric_scale, tile
@@ -30,7 +30,7 @@ _TILE, _LEAST_WIDTH = 54, 1000
 _PANEL_COLUMNS = 4  # of Fig 2's second layer
 
 
-def facts(selection: Selection) -> dict[str, str]:
+def facts(selection: FirstLayers) -> dict[str, str]:
     """What the numbers of one net come to, by what they are of; for a table or a caption."""
     first, measures = selection.first, selection.filters
     median, count = np.median(measures.rms), first.features
@@ -58,7 +58,7 @@ def _cap_text(config: TrainConfig | None) -> str:
     return f"{cap:g}" if cap else "none"
 
 
-def table(titles: Sequence[str], selections: Sequence[Selection]) -> str:
+def table(titles: Sequence[str], selections: Sequence[FirstLayers]) -> str:
     """The facts of several nets as text, a column for each; a dash where a net has no such layer.
 
     Args:
@@ -78,9 +78,9 @@ def table(titles: Sequence[str], selections: Sequence[Selection]) -> str:
     )
 
 
-def describe(selection: Selection) -> dict[str, Any]:
+def describe(selection: FirstLayers) -> dict[str, Any]:
     """All numbers of one net as plain JSON data."""
-    measures, chosen = selection.filters, selection.chosen
+    measures, chosen = selection.filters, selection.top_units
     measured = {**measures._asdict(), "dead": measures.dead, "dominant": measures.dominant}
     columns = {name: values.tolist() for name, values in measured.items()}
     config = selection.net.config
@@ -108,7 +108,7 @@ def describe(selection: Selection) -> dict[str, Any]:
         },
         "second_layer": {
             "layer": selection.second,
-            "maps": chosen.maps.tolist(),
+            "maps": chosen.map_numbers.tolist(),
             "images": [
                 [int(image) for image, value in zip(*row, strict=True) if np.isfinite(value)]
                 for row in zip(chosen.top.image, chosen.top.value, strict=True)
@@ -118,7 +118,7 @@ def describe(selection: Selection) -> dict[str, Any]:
     }
 
 
-def selection_picture(titles: Sequence[str], selections: Sequence[Selection]) -> np.ndarray:
+def selection_picture(titles: Sequence[str], selections: Sequence[FirstLayers]) -> np.ndarray:
     """Draws a column for each net: first-layer filters, second-layer panel, numbers under each.
 
     Args:
@@ -135,7 +135,7 @@ def selection_picture(titles: Sequence[str], selections: Sequence[Selection]) ->
         sheet = _filters(each, width - 2 * _MARGIN)
         lines = [f"{name}: {value}" for name, value in facts(each).items()]
         above, below = lines[: -len(each.firing)], lines[-len(each.firing) :]
-        caption = f"{each.second}: {len(each.chosen.maps)} maps at random"
+        caption = f"{each.second}: {len(each.top_units.map_numbers)} maps at random"
         columns.append(
             [
                 _written([title], width),
@@ -158,7 +158,7 @@ def selection_picture(titles: Sequence[str], selections: Sequence[Selection]) ->
     )
 
 
-def selection_plots(titles: Sequence[str], selections: Sequence[Selection], path: Path) -> None:
+def selection_plots(titles: Sequence[str], selections: Sequence[FirstLayers], path: Path) -> None:
     """Plots the filters' contrast, RMS and frequencies, and the maps that never fire.
 
     Args:
@@ -214,7 +214,7 @@ def _colour(number: int) -> str:
     return _COLOURS[number % len(_COLOURS)]
 
 
-def _filters(selection: Selection, width: int) -> np.ndarray:
+def _filters(selection: FirstLayers, width: int) -> np.ndarray:
     """The first layer's filters, scaled jointly, dead and dominant ones in frames."""
     filters = np.moveaxis(selection.kernel, -1, 0)
     columns = math.ceil(math.sqrt(len(filters) * 1.5))
@@ -234,13 +234,13 @@ def _filters(selection: Selection, width: int) -> np.ndarray:
     return np.pad(sheet, ((0, _MARGIN), (_MARGIN, _MARGIN), (0, 0)), constant_values=255)
 
 
-def _panel(selection: Selection) -> np.ndarray:
+def _panel(selection: FirstLayers) -> np.ndarray:
     """The second layer's maps, projections beside patches."""
     return panels.panel_picture(
         selection.projections,
         selection.patches,
         panels.scales(selection.projections, "map"),
-        [f"map {number}" for number in selection.chosen.maps],
+        [f"map {number}" for number in selection.top_units.map_numbers],
         tile_width=_TILE,
         columns=_PANEL_COLUMNS,
     )

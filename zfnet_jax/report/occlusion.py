@@ -107,8 +107,9 @@ def draw(rows: Sequence[Row], class_names: Sequence[str], layer: str, path: Path
         _heat(axes[1], row, row.found.activity, f"{layer} map {row.found.unit.map}", ".3g")
         _mosaic(axes[2], row.projections)
         told = " (predicted)" if row.origin == "predicted" else ""
-        title = f"P({_short(name, 30)}){told}\n{row.found.whole[row.label]:.3f} with nothing hidden"
-        _heat(axes[3], row, row.found.probability[..., row.label], title, ".3f", NARROWEST)
+        unoccluded = row.found.unoccluded[row.label]
+        title = f"P({_short(name, 30)}){told}\n{unoccluded:.3f} with nothing hidden"
+        _heat(axes[3], row, row.found.outputs[..., row.label], title, ".3f", NARROWEST)
         _labels(axes[4], row, class_names)
     for axes, heading in zip(
         grid[0],

@@ -49,19 +49,19 @@ def write_page(
 
 def _view(row: Row, class_names: Sequence[str]) -> dict[str, Any]:
     """What the page shows of a picture; `data` is what its script reads."""
-    found, probability = row.found, row.found.probability[..., row.label]
+    found, probability = row.found, row.found.outputs[..., row.label]
     labels = found.most_probable
     colours, counts = label_colours(labels, row.label)
-    order = np.argsort(-found.probability, axis=-1, kind="stable")[..., :_BEST]
-    best = np.take_along_axis(found.probability, order, axis=-1)
+    order = np.argsort(-found.outputs, axis=-1, kind="stable")[..., :_BEST]
+    best = np.take_along_axis(found.outputs, order, axis=-1)
     rounded = lambda values: np.asarray(values, float).round(5).ravel().tolist()
-    start = np.argsort(-found.whole, kind="stable")[:_BEST]
+    start = np.argsort(-found.unoccluded, kind="stable")[:_BEST]
     return {
         "name": row.name,
         "label": class_names[row.label],
         "origin": row.origin,
         "unit": found.unit,
-        "whole": float(found.whole[row.label]),
+        "whole": float(found.unoccluded[row.label]),
         "lowest": float(probability.min()),
         "highest": float(probability.max()),
         "range": heat_range(probability, NARROWEST),
@@ -91,9 +91,9 @@ def _view(row: Row, class_names: Sequence[str]) -> dict[str, Any]:
             "best": order.reshape(-1, order.shape[-1]).tolist(),
             "shares": best.astype(float).round(5).reshape(-1, best.shape[-1]).tolist(),
             "whole": {
-                "probability": round(float(found.whole[row.label]), 5),
+                "probability": round(float(found.unoccluded[row.label]), 5),
                 "best": start.tolist(),
-                "shares": rounded(found.whole[start]),
+                "shares": rounded(found.unoccluded[start]),
             },
             "start": row.at_largest_drop.tolist(),
         },
