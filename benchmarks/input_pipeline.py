@@ -25,7 +25,7 @@ from timing import describe_machine, interleave, print_ratio, print_table
 
 from zfnet_jax.commands import command_line
 from zfnet_jax.core.devices import processors
-from zfnet_jax.data.pipeline import Frames, train_batches
+from zfnet_jax.data.pipeline import ImageSet, train_batches
 from zfnet_jax.data.source import Source
 from zfnet_jax.data.splits import Shapes, open_folder
 
@@ -70,7 +70,7 @@ def run(folder: Path, frame: int, batch_size: int, rounds: int, threads: int) ->
     batches = max(4 * threads, len(files) // batch_size)
 
     def ours() -> None:
-        frames = Frames.of(source, frame, cache_gib=0)
+        frames = ImageSet.of(source, frame, cache_gib=0)
         stream = train_batches(frames, batch_size=batch_size, seed=0, threads=threads)
         # Closing cancels what was read ahead, so that it does not run into the other's time.
         with closing(stream):  # pyright: ignore[reportArgumentType]
@@ -116,7 +116,7 @@ def _square(file: Path, frame: int) -> np.ndarray:
 
 def _check(source: Source, files: list[Path], frame: int) -> None:
     """Refuses to compare frames that differ by more than rounding does."""
-    ours, _ = Frames.of(source, frame, cache_gib=0).read(0)
+    ours, _ = ImageSet.of(source, frame, cache_gib=0).read(0)
     difference = np.abs(ours.astype(int) - _square(files[0], frame).astype(int)).mean()
     if difference > 2:
         raise ValueError(f"frames differ by {difference:.1f} of 255, expected the same pictures")

@@ -22,7 +22,7 @@ from timing import describe_machine, interleave, print_ratio, print_table
 
 from zfnet_jax.commands import command_line
 from zfnet_jax.core import compilation
-from zfnet_jax.data.pipeline import Frames, all_batches
+from zfnet_jax.data.pipeline import ImageSet, all_batches
 from zfnet_jax.data.splits import open_folder
 from zfnet_jax.features.mining import mine
 from zfnet_jax.zfnet import architecture
@@ -102,7 +102,7 @@ def pictures(
         rng = np.random.default_rng(0)
         shape = (batch_size, size, size, CHANNELS)
         return [rng.normal(0, 60, shape).astype(np.float32) for _ in range(batches)]
-    frames = Frames.of(open_folder(folder).train, size, cache_gib=0)
+    frames = ImageSet.of(open_folder(folder).train, size, cache_gib=0)
     items = np.resize(np.arange(len(frames)), batches * batch_size)
     found = all_batches(frames, batch_size=batch_size, items=items)
     return [each.frames.astype(np.float32) - MEAN for each in found]

@@ -51,7 +51,7 @@ from zfnet_jax.commands import command_line
 from zfnet_jax.core import compilation
 from zfnet_jax.core.devices import processors
 from zfnet_jax.core.memory import keep_freed_memory
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.splits import open_folder
 from zfnet_jax.features.projection import project_all
 from zfnet_jax.networks.net import Net
@@ -266,7 +266,7 @@ def _from_folder(folder: Path, arch: Architecture, count: int) -> np.ndarray:
     if len(source) < count:
         raise ValueError(f"{folder} has {len(source)} pictures to train on: expected {count}")
     items = np.random.default_rng(0).permutation(len(source))[:count]
-    return Frames.of(source, arch.input_size, cache_gib=0).batch(items).frames
+    return ImageSet.of(source, arch.input_size, cache_gib=0).batch(items).frames
 
 
 if __name__ == "__main__":

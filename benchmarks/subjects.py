@@ -48,7 +48,7 @@ def random_net(arch: Architecture, *, cropped: bool = False) -> Net:
       cropped: whether pictures are brought to the paper's frame and cropped, or taken whole.
     """
     images = jax.numpy.zeros((1, arch.input_size, arch.input_size, CHANNELS))
-    model = ZFNet(arch, CLASSES, initializer="he", input_deviation=DEVIATION)
+    model = ZFNet(arch, CLASSES, initializer="he", input_standard_deviation=DEVIATION)
     params = jax.tree.map(np.asarray, jax.jit(model.init)(jax.random.key(0), images)["params"])
     frame = frame_size(arch.input_size) if cropped else arch.input_size
     preprocessing = Preprocessing(frame, np.full((1, 1, CHANNELS), MEAN, np.float32))

@@ -13,7 +13,7 @@ import numpy as np
 from conftest import ROOT
 
 from zfnet_jax.config import TrainConfig
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.data.source import Source
 from zfnet_jax.data.splits import open_splits
@@ -205,7 +205,7 @@ def files_below(folder: Path) -> set[Path]:
 
 def trace_of(net: Net, source: Source) -> Trace:
     """What a net makes of the centre views of all pictures of a data set."""
-    frames = Frames.of(source, net.preprocessing.frame, cache_gib=0)
+    frames = ImageSet.of(source, net.preprocessing.frame, cache_gib=0)
     raw = frames.batch(np.arange(len(source))).frames
     images = centre_view(np.asarray(net.preprocessing.apply(raw)), net.architecture.input_size)
     model = ZFNet(net.architecture, len(net.class_names))

@@ -93,7 +93,7 @@ class TrainConfig(Checked):
       name: what the run is called; its folder is runs/NAME unless --workdir says another.
       architecture: zfnet, zfnet_wide, alexnet, zfnet_small or zfnet_128; "zfnet@192" reads 192-px
         pictures.
-      init: "paper", a deviation of 0.01 everywhere; "he", scaled by each layer's inputs.
+      init: "paper", a standard deviation of 0.01 everywhere; "he", scaled by each layer's inputs.
       dtype: the type that training computes in; "auto" is bfloat16 on accelerators, else float32.
       seed: of the initial weights, the order, the augmentation, dropout and the embedded set.
       data: which pictures.
@@ -159,7 +159,7 @@ def flat(config: TrainConfig) -> dict[str, Any]:
     return {**whole, **parts}
 
 
-PACE = frozenset(
+KEYS_THAT_CHANGE_NO_NET = frozenset(
     {
         "data.threads",
         "data.cache_gib",
@@ -174,7 +174,11 @@ PACE = frozenset(
 
 def recipe(config: TrainConfig) -> dict[str, Any]:
     """What all nets of one table have in common: all that changes a net but its name and seed."""
-    return {key: v for key, v in flat(config).items() if key not in PACE | {"name", "seed"}}
+    return {
+        key: v
+        for key, v in flat(config).items()
+        if key not in KEYS_THAT_CHANGE_NO_NET | {"name", "seed"}
+    }
 
 
 def load(path: Path) -> TrainConfig:

@@ -20,7 +20,7 @@ from zfnet_jax.analysis.first_layers import (
     spectra,
 )
 from zfnet_jax.config import OptimizerConfig, TrainConfig
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.preprocessing import Preprocessing, frame_size
 from zfnet_jax.data.source import Example
 from zfnet_jax.features import mining
@@ -63,8 +63,8 @@ def make_net(**biases: float) -> Net:
     )
 
 
-def frames_of(net: Net) -> Frames:
-    return Frames.of(Memory(), net.preprocessing.frame, cache_gib=0)
+def frames_of(net: Net) -> ImageSet:
+    return ImageSet.of(Memory(), net.preprocessing.frame, cache_gib=0)
 
 
 def wave(size: int, rows: float, cols: float, channels: int = 3) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 
 from zfnet_jax.data.pipeline import (
     Batch,
-    Frames,
+    ImageSet,
     all_batches,
     epoch_order,
     steps_per_epoch,
@@ -37,8 +37,8 @@ class Numbers:
         return Example(image, int(self.labels[index]), f"number {index}")
 
 
-def frames_of(*sizes: int, cache_gib: float = 1.0) -> Frames:
-    return Frames.of(Numbers(*sizes), SIZE, cache_gib)
+def frames_of(*sizes: int, cache_gib: float = 1.0) -> ImageSet:
+    return ImageSet.of(Numbers(*sizes), SIZE, cache_gib)
 
 
 def items(batch: Batch) -> list[int]:
@@ -59,7 +59,7 @@ def take(batches: Iterator[Batch], count: int) -> list[list[int]]:
     return [items(batch) for batch in itertools.islice(batches, count)]
 
 
-def order_of(count: int, frames: Frames | None = None, **options) -> list[list[int]]:
+def order_of(count: int, frames: ImageSet | None = None, **options) -> list[list[int]]:
     """The items of a run's first batches."""
     defaults = {"batch_size": 6, "seed": 5}
     return take(train_batches(frames or frames_of(20, 6), **(defaults | options)), count)
@@ -118,7 +118,7 @@ def test_what_is_left_over_differs_by_epoch():
 
 def test_labels_belong_to_their_frames():
     source = Numbers(20, 6)
-    batches = train_batches(Frames.of(source, SIZE, 1.0), batch_size=6, seed=0)
+    batches = train_batches(ImageSet.of(source, SIZE, 1.0), batch_size=6, seed=0)
     for batch in itertools.islice(batches, 4):
         assert batch.labels.tolist() == source.labels[items(batch)].tolist()
 
@@ -238,6 +238,6 @@ def test_a_picture_that_cannot_be_read_is_named(threads):
             example = super().__getitem__(index)
             return example._replace(image=b"no picture") if index == 5 else example
 
-    frames = Frames.of(Broken(8), SIZE, 1.0)
+    frames = ImageSet.of(Broken(8), SIZE, 1.0)
     with pytest.raises(ValueError, match="number 5: "):
         list(all_batches(frames, batch_size=4, threads=threads))

@@ -185,8 +185,8 @@ def test_the_mean_and_the_deviation_are_exact():
     assert sums.mean().dtype == np.float32
     np.testing.assert_array_equal(sums.mean(), mean.astype(np.float32))
     expected = np.sqrt(np.mean((FRAMES - mean) ** 2))
-    assert sums.deviation() == pytest.approx(expected, rel=1e-12)
-    assert isinstance(sums.deviation(), float)
+    assert sums.standard_deviation() == pytest.approx(expected, rel=1e-12)
+    assert isinstance(sums.standard_deviation(), float)
 
 
 def test_sums_do_not_depend_on_the_order_or_the_size_of_batches():
@@ -198,7 +198,7 @@ def test_sums_do_not_depend_on_the_order_or_the_size_of_batches():
         assert (other.frames, other.squares) == (whole.frames, whole.squares)
         np.testing.assert_array_equal(other.values, whole.values)
         assert other.mean().tobytes() == whole.mean().tobytes()
-        assert other.deviation() == whole.deviation()
+        assert other.standard_deviation() == whole.standard_deviation()
 
 
 def test_sums_of_a_million_frames_do_not_overflow():
@@ -209,4 +209,4 @@ def test_sums_of_a_million_frames_do_not_overflow():
     assert total.frames == 1_000_000
     assert set(total.mean().ravel()) == {255}
     assert total.squares == 1_000_000 * 12 * 255**2
-    assert total.deviation() == 0
+    assert total.standard_deviation() == 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import CLASSES, TINY, Case
 
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.preprocessing import Preprocessing, centre_view
 from zfnet_jax.data.source import Example
 from zfnet_jax.features import top_units
@@ -47,23 +47,23 @@ def net(tiny: Case) -> Net:
 
 
 @pytest.fixture
-def frames() -> Frames:
-    return Frames.of(Noise(), FRAME, cache_gib=0)
+def frames() -> ImageSet:
+    return ImageSet.of(Noise(), FRAME, cache_gib=0)
 
 
 @pytest.fixture
-def mined(net: Net, frames: Frames) -> dict[str, LayerStatistics]:
+def mined(net: Net, frames: ImageSet) -> dict[str, LayerStatistics]:
     tables = top_units.mine_image_set(net, frames, LAYERS, K, batch_size=8)
     assert tables is not None
     return tables
 
 
-def views(net: Net, frames: Frames) -> np.ndarray:
+def views(net: Net, frames: ImageSet) -> np.ndarray:
     batch = frames.batch(np.arange(IMAGES))
     return centre_view(np.asarray(net.preprocessing.apply(jnp.asarray(batch.frames))), 32)
 
 
-def test_the_tables_are_those_of_all_activations(tiny: Case, net: Net, frames: Frames, mined):
+def test_the_tables_are_those_of_all_activations(tiny: Case, net: Net, frames: ImageSet, mined):
     _, trace = tiny.model.apply({"params": net.params}, views(net, frames))
     for layer in LAYERS:
         maps = np.asarray(trace.activations[layer]).reshape(
@@ -76,7 +76,7 @@ def test_the_tables_are_those_of_all_activations(tiny: Case, net: Net, frames: F
 
 
 def test_projections_are_those_of_the_whole_images(
-    tiny: Case, net: Net, frames: Frames, mined, tmp_path: Path
+    tiny: Case, net: Net, frames: ImageSet, mined, tmp_path: Path
 ):
     chosen = top_units.responding_units(net, mined)
     files = top_units.project_units_to_files(net, frames, chosen, tmp_path)
@@ -102,7 +102,7 @@ def test_projections_are_those_of_the_whole_images(
         assert not stored[top.image == NO_IMAGE].any()
 
 
-def test_a_value_that_is_not_found_again_is_refused(net: Net, frames: Frames, mined, tmp_path):
+def test_a_value_that_is_not_found_again_is_refused(net: Net, frames: ImageSet, mined, tmp_path):
     chosen = top_units.responding_units(net, mined)
     chosen["conv3"].top.value[2, 1] *= 1.001
     with pytest.raises(
@@ -112,7 +112,7 @@ def test_a_value_that_is_not_found_again_is_refused(net: Net, frames: Frames, mi
 
 
 @pytest.mark.parametrize("control", ["random-weights", "shuffled-switches", "wrong-unit"])
-def test_a_control_is_another_picture(net: Net, frames: Frames, mined, tmp_path: Path, control):
+def test_a_control_is_another_picture(net: Net, frames: ImageSet, mined, tmp_path: Path, control):
     chosen = top_units.responding_units(net, {"conv3": mined["conv3"]})
     for name in ("itself", "control"):
         (tmp_path / name).mkdir()
@@ -127,7 +127,7 @@ def test_a_control_is_another_picture(net: Net, frames: Frames, mined, tmp_path:
         assert np.dot(a.ravel(), b.ravel()) < 0.9 * np.linalg.norm(a) * np.linalg.norm(b)
 
 
-def test_patches_are_the_pictures_own_pixels(net: Net, frames: Frames, mined, tmp_path: Path):
+def test_patches_are_the_pictures_own_pixels(net: Net, frames: ImageSet, mined, tmp_path: Path):
     chosen, seen = top_units.responding_units(net, mined), {}
     files = top_units.cut_patches_to_files(net, frames, chosen, tmp_path, seen.__setitem__)
     assert sorted(seen) == top_units.image_numbers(chosen).tolist()
@@ -158,7 +158,7 @@ def test_a_pass_that_was_stopped_goes_on(net, frames, mined, tmp_path: Path, mon
         np.testing.assert_array_equal(found[layer].histogram, mined[layer].histogram)
 
 
-def test_another_net_does_not_go_on(net: Net, frames: Frames, tmp_path: Path):
+def test_another_net_does_not_go_on(net: Net, frames: ImageSet, tmp_path: Path):
     progress = tmp_path / "mining.npz"
     top_units.mine_image_set(net, frames, LAYERS, K, progress=progress)
     with pytest.raises(ValueError, match=r"mining\.npz"):

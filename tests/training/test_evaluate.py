@@ -15,7 +15,7 @@ from zfnet_jax.config import TrainConfig
 from zfnet_jax.core import devices
 from zfnet_jax.data.config import DataConfig
 from zfnet_jax.data.decode import decode
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.preprocessing import Preprocessing, frame_size
 from zfnet_jax.data.source import Example
 from zfnet_jax.networks import weights
@@ -127,7 +127,7 @@ def test_an_evaluation_can_be_given_up():
     asked = iter([False, True])
     result = evaluation.evaluate(
         [(predict, devices.replicate(mesh, net.params))],
-        [Frames.of(source, net.preprocessing.frame, 0)],
+        [ImageSet.of(source, net.preprocessing.frame, 0)],
         mesh,
         8,
         stopped=lambda: next(asked),

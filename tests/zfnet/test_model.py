@@ -58,7 +58,7 @@ def test_the_paper_s_initialisation():
 
 
 def test_he_initialisation_divides_the_input_s_deviation_out_and_keeps_the_last_layer_small():
-    found = deviations(init(PLAIN, initializer="he", input_deviation=60.0))
+    found = deviations(init(PLAIN, initializer="he", input_standard_deviation=60.0))
     assert found == pytest.approx(
         {
             "conv1": (2 / (7 * 7 * 3)) ** 0.5 / 60,
@@ -71,7 +71,9 @@ def test_he_initialisation_divides_the_input_s_deviation_out_and_keeps_the_last_
 
 
 def test_the_paper_s_initialisation_knows_nothing_of_the_input():
-    assert deviations(init(PLAIN, input_deviation=60.0))["conv1"] == pytest.approx(0.01, rel=0.03)
+    assert deviations(init(PLAIN, input_standard_deviation=60.0))["conv1"] == pytest.approx(
+        0.01, rel=0.03
+    )
 
 
 def test_initialisation_follows_from_the_key_and_differs_by_layer():

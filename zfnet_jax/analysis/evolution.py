@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from zfnet_jax.core.array_file import ArrayFile
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.features.mining import NO_IMAGE, Top
 from zfnet_jax.features.top_units import (
     TopUnits,
@@ -46,7 +46,7 @@ class Evolution:
 
 def evolve(
     snapshots: Mapping[int, Path],
-    frames: Frames,
+    frames: ImageSet,
     layers: Sequence[str],
     folder: Path,
     pick: Callable[[TopUnits], np.ndarray] = lambda chosen: np.arange(len(chosen.map_numbers)),

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zfnet_jax.analysis.evolution import draw_alive
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.features.mining import LayerStatistics, Top
 from zfnet_jax.features.top_units import (
     TopUnits,
@@ -204,7 +204,7 @@ def convolutions(arch: Architecture) -> tuple[Conv, ...]:
 
 
 def measure_first_layers(
-    net: Net, frames: Frames, *, maps: int = 16, k: int = 9, seed: int = 0, batch_size: int = 32
+    net: Net, frames: ImageSet, *, maps: int = 16, k: int = 9, seed: int = 0, batch_size: int = 32
 ) -> FirstLayers:
     """Measures a net's first layer, finds maps that never fire, and projects the second layer.
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from zfnet_jax.analysis.network import network
 from zfnet_jax.core import compilation, devices
 from zfnet_jax.core.pixels import raw_to_pixels
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.preprocessing import corners
 from zfnet_jax.features.mining import Function
 from zfnet_jax.features.views import network_input
@@ -244,7 +244,7 @@ def _compiled_step(mesh: Mesh) -> Callable[..., Any]:
 
 def respond_to_image_set(
     net: Net,
-    frames: Frames,
+    frames: ImageSet,
     items: np.ndarray,
     labels: np.ndarray,
     maps: np.ndarray,
@@ -283,7 +283,7 @@ def respond_to_image_set(
     return whole, labels
 
 
-def transformed(net: Net, frames: Frames, items: np.ndarray, maps: np.ndarray) -> np.ndarray:
+def transformed(net: Net, frames: ImageSet, items: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """What the net sees of some pictures, as raw values; (n, T, size, size, 3) uint8.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 
 from zfnet_jax.analysis.occlusion import Occlusion
 from zfnet_jax.core.pixels import raw_to_pixels
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.preprocessing import centre_view, corners
 from zfnet_jax.features.feature_maps import Panel
 from zfnet_jax.features.mining import NO_IMAGE
@@ -52,7 +52,7 @@ def project_top_units(
 
 
 def top_units_in_other_pictures(
-    panel: Panel, frames: Frames, number: int, picture: np.ndarray
+    panel: Panel, frames: ImageSet, number: int, picture: np.ndarray
 ) -> list[tuple[int, int]]:
     """Where in a panel a map's strongest units in other pictures are.
 

@@ -13,7 +13,7 @@ from zfnet_jax.commands import command_line
 from zfnet_jax.commands.images import open_images, training_of
 from zfnet_jax.core import signals
 from zfnet_jax.core.files import expect_free, whole_folder
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.source import expect_all_there
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.features.controls import Control
@@ -116,7 +116,7 @@ def _evolution(
         return {}
     config = training_of(net)
     train = open_splits(config.data, config.seed).train
-    frames = Frames.of(train, net.preprocessing.frame, cache_gib=0)
+    frames = ImageSet.of(train, net.preprocessing.frame, cache_gib=0)
     place = work / "evolution"
     place.mkdir()
     with expect_all_there(train):

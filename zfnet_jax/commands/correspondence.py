@@ -25,7 +25,7 @@ from zfnet_jax.core.files import output_folder
 from zfnet_jax.data.parts import in_input, read_boxes
 from zfnet_jax.data.picture_size import picture_size, say_enlarged
 from zfnet_jax.data.pictures import open_pictures
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.source import Source, warn_of_skipped
 from zfnet_jax.data.splits import open_splits
@@ -103,7 +103,7 @@ def main(
     nets = {"trained": net}
     if control:
         nets["random weights"] = controls.net_of("random-weights", net, seed)
-    frames = Frames.of(source, net.preprocessing.frame, cache_gib=0)
+    frames = ImageSet.of(source, net.preprocessing.frame, cache_gib=0)
     view = network_input(net)
     rows, left_out = [], []
     for part in tqdm(parts, "hiding", disable=None, leave=False, unit="part"):

@@ -13,7 +13,7 @@ from zfnet_jax.analysis.evolution import Evolution, draw_alive, evolve
 from zfnet_jax.commands import command_line
 from zfnet_jax.commands.images import training_of
 from zfnet_jax.core.files import output_folder
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.source import Source, expect_all_there, warn_of_skipped
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.features.mining import NO_IMAGE
@@ -58,7 +58,7 @@ def main(
     config = training_of(net)
     splits = open_splits(config.data, config.seed)
     warn_of_skipped(splits.skipped)
-    frames = Frames.of(splits.train, net.preprocessing.frame, config.data.cache_gib)
+    frames = ImageSet.of(splits.train, net.preprocessing.frame, config.data.cache_gib)
     out = out or ckpt / "evolution"
     with (
         expect_all_there(splits.train),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.data.pictures import open_pictures
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.source import Skipped, Source, warn_of_skipped
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.networks.net import Net
@@ -25,7 +25,7 @@ class Images(NamedTuple):
     skipped: Sequence[Skipped]
     origin: str
 
-    def frames(self, net: Net, cache_gib: float | None = None) -> Frames:
+    def frames(self, net: Net, cache_gib: float | None = None) -> ImageSet:
         """The pictures at the net's frame size, decoded when they are read.
 
         Args:
@@ -35,7 +35,7 @@ class Images(NamedTuple):
         """
         if cache_gib is None:
             cache_gib = (net.config or TrainConfig()).data.cache_gib
-        return Frames.of(self.source, net.preprocessing.frame, cache_gib)
+        return ImageSet.of(self.source, net.preprocessing.frame, cache_gib)
 
 
 def training_of(net: Net) -> TrainConfig:

@@ -15,7 +15,7 @@ from zfnet_jax.commands.images import open_images
 from zfnet_jax.core.files import output_folder
 from zfnet_jax.data.labels import known_labels
 from zfnet_jax.data.picture_size import say_enlarged
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report import invariance as report
 from zfnet_jax.training import checkpoint, run_folder
@@ -134,7 +134,7 @@ def _items(total: int, count: int | None, *, drawn: bool, seed: int) -> np.ndarr
 
 def _sweeps(
     net: Net,
-    frames: Frames,
+    frames: ImageSet,
     items: np.ndarray,
     values: dict[str, np.ndarray],
     responses: Responses,

@@ -31,7 +31,7 @@ from zfnet_jax.commands.images import Images, open_images
 from zfnet_jax.core.files import expect_free, output_folder
 from zfnet_jax.data.labels import known_labels
 from zfnet_jax.data.picture_size import say_enlarged
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.features.feature_maps import Panel, make_panel
 from zfnet_jax.features.views import network_input
@@ -184,7 +184,7 @@ def main(
 
 def _open_others(
     net: Net, others: Sequence[Path], images: Sequence[Path], opened: Images
-) -> tuple[str, Frames]:
+) -> tuple[str, ImageSet]:
     """Where the map's strongest other pictures are looked for, and these pictures."""
     if not others and not images:
         return opened.origin, opened.frames(net)
@@ -198,7 +198,7 @@ def _open_others(
     return found.origin, found.frames(net)
 
 
-def _describe_other(panel: Panel, frames: Frames, row: int, place: int) -> dict[str, Any]:
+def _describe_other(panel: Panel, frames: ImageSet, row: int, place: int) -> dict[str, Any]:
     name = frames.source[int(panel.top.image[row, place])].name
     return {"name": name, "value": float(panel.top.value[row, place])}
 

@@ -11,9 +11,9 @@ def limited(default: Any, holds: Callable[[Any], bool], form: str) -> Any:
     return field(default=default, metadata={"holds": holds, "form": form})
 
 
-def at_least(least: int, default: int) -> Any:
-    """A field with a default whose values must be `least` or more."""
-    return limited(default, lambda value: value >= least, f"{least} or more")
+def at_least(minimum: int, default: int) -> Any:
+    """A field with a default whose values must be `minimum` or more."""
+    return limited(default, lambda value: value >= minimum, f"{minimum} or more")
 
 
 class Checked:

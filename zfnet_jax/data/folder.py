@@ -45,7 +45,7 @@ def open_folder(
     seed: int = 0,
     train_list: str | os.PathLike[str] | None = None,
     val_list: str | os.PathLike[str] | None = None,
-    least: int = 2,
+    minimum: int = 2,
     exclude: str | os.PathLike[str] | None = None,
 ) -> Splits:
     """Opens a folder of labelled pictures as a training and a validation source.
@@ -65,7 +65,7 @@ def open_folder(
       train_list: a text file with one "class/file", relative to `path`, a line; it and `val_list`
         are used instead of a split.
       val_list: the same for validation.
-      least: how many readable pictures each class must have where it is split; of one, none goes
+      minimum: how many readable pictures each class must have where it is split; of one, none goes
         to validation.
       exclude: a text file with names (as in `Example.name`) of pictures to leave out, one a line.
 
@@ -91,7 +91,7 @@ def open_folder(
         raise ValueError(f"{root} holds {', '.join(folders)}, expected train and val")
     if not 0 < val_fraction < 1:
         raise ValueError(f"the validation fraction is {val_fraction}, expected 0..1 exclusive")
-    return _from_class_folders(root, folders, val_fraction, seed, least, excluded)
+    return _from_class_folders(root, folders, val_fraction, seed, minimum, excluded)
 
 
 def _from_class_folders(
@@ -99,13 +99,13 @@ def _from_class_folders(
     classes: Sequence[str],
     val_fraction: float,
     seed: int,
-    least: int,
+    minimum: int,
     excluded: frozenset[str],
 ) -> Splits:
     usable, skipped = scan(root, files_below(root, classes) - excluded)
     skipped += _strays(root, root)
     members = _by_class(usable, depth=0)
-    _check_classes(root, {c: members.get(c, []) for c in classes}, skipped, at_least=least)
+    _check_classes(root, {c: members.get(c, []) for c in classes}, skipped, minimum=minimum)
     train, val = [], []
     for names in members.values():
         count = min(max(round(val_fraction * len(names)), 1), len(names) - 1)
@@ -124,7 +124,7 @@ def _from_split_folders(root: Path, excluded: frozenset[str]) -> Splits:
     train = [name for name in usable if name.startswith("train/")]
     val = [name for name in usable if name.startswith("val/")]
     members = _by_class(train, depth=1)
-    _check_classes(root / "train", {c: members.get(c, []) for c in classes}, skipped, at_least=1)
+    _check_classes(root / "train", {c: members.get(c, []) for c in classes}, skipped, minimum=1)
     if not val:
         raise ValueError(f"no readable pictures in {root / 'val'}{_why(skipped)}")
     return _splits(root, train, val, 1, skipped)
@@ -143,7 +143,7 @@ def _from_lists(
     usable, skipped = scan(root, set(listed[0] + listed[1]) - excluded)
     readable = set(usable)
     train, val = ([name for name in names if name in readable] for names in listed)
-    _check_classes(root, _by_class(train, depth=0), skipped, at_least=1)
+    _check_classes(root, _by_class(train, depth=0), skipped, minimum=1)
     if not val:
         raise ValueError(f"{val_list} names no readable pictures of {root}{_why(skipped)}")
     return _splits(root, train, val, 0, skipped)
@@ -170,7 +170,7 @@ def _splits(
 
 
 def _check_classes(
-    folder: Path, members: dict[str, list[str]], skipped: list[Skipped], at_least: int
+    folder: Path, members: dict[str, list[str]], skipped: list[Skipped], minimum: int
 ) -> None:
     if not any(members.values()):
         raise ValueError(
@@ -179,11 +179,11 @@ def _check_classes(
         )
     if len(members) < 2:
         raise ValueError(f"{folder} holds one class, {next(iter(members))}; expected at least 2")
-    small = [f"{c} ({len(names)})" for c, names in members.items() if len(names) < at_least]
+    small = [f"{c} ({len(names)})" for c, names in members.items() if len(names) < minimum]
     if small:
         raise ValueError(
             f"{folder}: too few readable pictures in {_some(small)}; "
-            f"expected at least {at_least} in every class"
+            f"expected at least {minimum} in every class"
         )
 
 

@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Frames:
+class ImageSet:
     """The decoded frames of a source, kept in memory where all of them fit.
 
     Attributes:
@@ -49,8 +49,8 @@ class Frames:
     known: np.ndarray
 
     @classmethod
-    def of(cls, source: Source, size: int, cache_gib: float) -> "Frames":
-        """Frames that stay in memory if all of them take `cache_gib` GiB at most."""
+    def of(cls, source: Source, size: int, cache_gib: float) -> "ImageSet":
+        """A set whose frames stay in memory if all of them take `cache_gib` GiB at most."""
         shape = (len(source), size, size, 3)
         fits = np.prod(shape, dtype=float) <= cache_gib * GIB
         memory = np.empty(shape, np.uint8) if fits else None
@@ -107,7 +107,7 @@ def epoch_order(labels: np.ndarray | int, seed: int, epoch: int) -> np.ndarray:
 
 
 def train_batches(
-    frames: Frames,
+    frames: ImageSet,
     *,
     batch_size: int,
     seed: int,
@@ -150,7 +150,7 @@ def train_batches(
 
 
 def all_batches(
-    frames: Frames,
+    frames: ImageSet,
     *,
     batch_size: int,
     items: np.ndarray | None = None,

@@ -173,7 +173,7 @@ class PixelSums(NamedTuple):
         """The per-pixel mean, (frame, frame, 3) float32, 0..255."""
         return (self.values / self.frames).astype(np.float32)
 
-    def deviation(self) -> float:
+    def standard_deviation(self) -> float:
         """The standard deviation of the pixels around their own means."""
         means = self.values / self.frames
         return float(np.sqrt(self.squares / self.frames / means.size - np.mean(means**2)))

@@ -9,13 +9,13 @@ SHAPES_TRAIN, SHAPES_VAL = 4000, 1000
 """How many pictures of the embedded set one epoch sees, and how many it is validated on."""
 
 
-def open_splits(config: DataConfig, seed: int = 0, *, least: int = 2) -> Splits:
+def open_splits(config: DataConfig, seed: int = 0, *, minimum: int = 2) -> Splits:
     """Opens the data set that a configuration names.
 
     Args:
       config: its `source` is "shapes", "folder:PATH" or "tfds:NAME[@DIR]".
       seed: of the embedded set, and of the split where the source has none.
-      least: how many pictures each class of a folder must have where it is split.
+      minimum: how many pictures each class of a folder must have where it is split.
 
     Returns:
       The training and the validation source, and what was skipped.
@@ -38,7 +38,7 @@ def open_splits(config: DataConfig, seed: int = 0, *, least: int = 2) -> Splits:
                 seed=seed,
                 train_list=config.train_list,
                 val_list=config.val_list,
-                least=least,
+                minimum=minimum,
                 exclude=config.exclude,
             )
         case "tfds" if place:

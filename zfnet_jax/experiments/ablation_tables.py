@@ -129,8 +129,10 @@ def _row(axes: Axes, place: int, errors: Sequence[Errors]) -> None:
     train, val, _ = zip(*errors, strict=True)
     found = [spread(train), spread(val)]
     axes.plot([mean for mean, _ in found], [place] * 2, color="#d0d0d0", linewidth=2, zorder=1)
-    for (mean, deviation), colour in zip(found, (_TRAIN, _VAL), strict=True):
-        axes.errorbar(mean, place, xerr=deviation, fmt="o", color=colour, markersize=5, capsize=3)
+    for (mean, standard_deviation), colour in zip(found, (_TRAIN, _VAL), strict=True):
+        axes.errorbar(
+            mean, place, xerr=standard_deviation, fmt="o", color=colour, markersize=5, capsize=3
+        )
 
 
 def _column(parts: Parts, name: str) -> list[float]:

@@ -30,7 +30,7 @@ Fit = Callable[[np.ndarray, np.ndarray, int, float], Callable[[np.ndarray], np.n
 
 
 def standardise(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
-    """Features less their mean over the training part, divided by their deviation there.
+    """Features less their mean over the training part, divided by their standard deviation there.
 
     A feature that does not vary in training becomes 0 everywhere. Where there are more features
     than training pictures all are then expressed in an orthonormal basis of the training rows:
@@ -45,10 +45,13 @@ def standardise(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
       The parts, in this order, (., min(N, D)) float32.
     """
     rows = np.asarray(train, np.float32)
-    mean, deviation = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
-    # What rounding leaves of a constant is no deviation.
-    varies = deviation > 1e-6 * np.abs(mean)
-    scale = np.where(varies, 1 / np.where(varies, deviation, 1), 0).astype(np.float32)
+    mean, standard_deviation = (
+        rows.mean(axis=0, dtype=np.float64),
+        rows.std(axis=0, dtype=np.float64),
+    )
+    # What rounding leaves of a constant does not count as spread.
+    varies = standard_deviation > 1e-6 * np.abs(mean)
+    scale = np.where(varies, 1 / np.where(varies, standard_deviation, 1), 0).astype(np.float32)
     parts = [
         (np.asarray(each, np.float32) - mean.astype(np.float32)) * scale for each in (rows, *others)
     ]

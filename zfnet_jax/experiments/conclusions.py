@@ -124,12 +124,12 @@ class Judgement(NamedTuple):
             return "models missing"
         if self.premises and statistics.fmean(self.premises) <= 0:
             return "no subject: removing them costs nothing"
-        mean, deviation = spread(self.margins)
+        mean, standard_deviation = spread(self.margins)
         found = "holds" if mean > 0 else "does not hold"
-        if deviation is None:
+        if standard_deviation is None:
             return f"{found} (one seed)"
         count = len(self.margins)
-        doubt = stdtrit(count - 1, 0.975) * deviation / math.sqrt(count)
+        doubt = stdtrit(count - 1, 0.975) * standard_deviation / math.sqrt(count)
         return found if abs(mean) > doubt else f"undecided ({count} seeds)"
 
 

@@ -28,7 +28,7 @@ from zfnet_jax.data.source import pictures_of
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.report.training_run import draw_training_run
 from zfnet_jax.training import optimizer
-from zfnet_jax.training.run import Course, fit
+from zfnet_jax.training.run import TrainingRun, fit
 from zfnet_jax.training.step import TrainState, init_state, make_train_step
 from zfnet_jax.zfnet.architecture import CHANNELS
 from zfnet_jax.zfnet.model import ZFNet
@@ -79,75 +79,71 @@ def fit_together(configs: Sequence[TrainConfig], runs: Sequence[Path]) -> int | 
       ValueError: as `training.run.fit`.
     """
     with signals.StopRequest() as stop, ExitStack() as stack:
-        courses: list[Course] = []
+        training_runs: list[TrainingRun] = []
         for config, run in zip(configs, runs, strict=True):
-            others = [course.setting for course in courses]
-            courses.append(stack.enter_context(Course(config, run, others)))
-        while (under_way := _under_way(courses)) and not stop.noted():
-            steps = sorted({course.step for course in under_way})
-            behind = [course for course in under_way if course.step == steps[0]]
-            _advance(behind, steps[1] if len(steps) > 1 else behind[0].setting.last_step, stop)
+            others = [training_run.setup for training_run in training_runs]
+            training_runs.append(stack.enter_context(TrainingRun(config, run, others)))
+        while (under_way := _under_way(training_runs)) and not stop.noted():
+            steps = sorted({training_run.step for training_run in under_way})
+            behind = [training_run for training_run in under_way if training_run.step == steps[0]]
+            _advance(behind, steps[1] if len(steps) > 1 else behind[0].setup.last_step, stop)
         if not stop.noted():
-            for course in courses:
-                course.finish()
+            for training_run in training_runs:
+                training_run.finish()
             for run in runs:
                 draw_training_run(run)
     return stop.signal
 
 
-def _under_way(courses: Sequence[Course]) -> list[Course]:
-    return [
-        each for each in courses if each.step < each.setting.last_step or each.awaits_validation
-    ]
+def _under_way(runs: Sequence[TrainingRun]) -> list[TrainingRun]:
+    return [run for run in runs if run.step < run.setup.last_step or run.awaits_validation]
 
 
-def _advance(courses: Sequence[Course], until: int, stop: signals.StopRequest) -> None:
-    """Takes courses that stand at one step to another, or to where they are asked to stop."""
-    setting, config = courses[0].setting, courses[0].config
-    mesh, whole = setting.mesh, devices.replicated(setting.mesh)
-    step = stacked_step(setting.model, setting.tx, setting.preprocessing, config.data.crops, mesh)
+def _advance(runs: Sequence[TrainingRun], until: int, stop: signals.StopRequest) -> None:
+    """Takes runs that stand at one step to another, or to where they are asked to stop."""
+    setup, config = runs[0].setup, runs[0].config
+    mesh, whole = setup.mesh, devices.replicated(setup.mesh)
+    step = stacked_step(setup.model, setup.tx, setup.preprocessing, config.data.crops, mesh)
     stack = jax.jit(_stack, out_shardings=whole)
-    unstack = jax.jit(partial(_unstack, count=len(courses)), out_shardings=whole)
-    seeds = jnp.array([course.config.seed for course in courses], jnp.int32)
-    means = np.stack([course.setting.preprocessing.mean for course in courses])
+    unstack = jax.jit(partial(_unstack, count=len(runs)), out_shardings=whole)
+    seeds = jnp.array([run.config.seed for run in runs], jnp.int32)
+    means = np.stack([run.setup.preprocessing.mean for run in runs])
     seeds, means = devices.replicate(mesh, (seeds, means))
-    batches = zip(*(course.batches() for course in courses), strict=True)
+    batches = zip(*(run.batches() for run in runs), strict=True)
     by_example = NamedSharding(mesh, PartitionSpec(None, "data"))
 
     def settle(states: TrainState) -> None:
-        for course, state in zip(courses, unstack(states), strict=True):
-            course.state = state
+        for run, state in zip(runs, unstack(states), strict=True):
+            run.state = state
 
     def restart_clocks() -> None:
-        for course in courses:
-            course.restart_clock()
+        for run in runs:
+            run.restart_clock()
 
-    states = stack([course.state for course in courses])
+    states = stack([run.state for run in runs])
     restart_clocks()
-    while not stop.noted() and (
-        courses[0].step < until or any(course.awaits_validation for course in courses)
-    ):
-        if any(course.awaits_validation for course in courses):
+    while not stop.noted() and (runs[0].step < until or any(run.awaits_validation for run in runs)):
+        if any(run.awaits_validation for run in runs):
             settle(states)
-            for course in courses:
-                if course.awaits_validation:
-                    course.validate(stop.noted)
+            for run in runs:
+                if run.awaits_validation:
+                    run.validate(stop.noted)
             restart_clocks()
-            states = stack([course.state for course in courses])
+            states = stack([run.state for run in runs])
             continue
         batch = jax.device_put(Batch(*map(np.stack, zip(*next(batches), strict=True))), by_example)
         states, values = step(states, batch, seeds, means)
-        for course, mine in zip(courses, unstack(values), strict=True):
-            course.note(mine)
-        stop.agreed(courses[0].step)
-        if courses[0].awaits_saving:
+        for run, metrics in zip(runs, unstack(values), strict=True):
+            run.note(metrics)
+        stop.agreed(runs[0].step)
+        if runs[0].awaits_saving:
             settle(states)
-            for course in courses:
-                course.save()
+            for run in runs:
+                run.save()
             restart_clocks()
     settle(states)
-    for course in courses:
-        course.save()
+    for run in runs:
+        run.save()
 
 
 def _stack(trees: Sequence[Any]) -> Any:
@@ -180,8 +176,8 @@ def stacked_step(
     """
 
     def step(state: TrainState, batch: Batch, seed: Array, mean: Any) -> Any:
-        mine = replace(preprocessing, mean=mean)
-        return make_train_step(model, tx, mine, crops, seed)(state, batch)
+        own = replace(preprocessing, mean=mean)
+        return make_train_step(model, tx, own, crops, seed)(state, batch)
 
     whole = devices.replicated(mesh)
     by_example = NamedSharding(mesh, PartitionSpec(None, "data"))

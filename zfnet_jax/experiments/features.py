@@ -27,7 +27,7 @@ from zfnet_jax import __version__
 from zfnet_jax.core import compilation, devices
 from zfnet_jax.core.array_file import ArrayFile
 from zfnet_jax.core.files import read_json, write_text
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.experiments.image_pool import Pool
 from zfnet_jax.features.views import forward_from_raw, numbered_batches, whole_batch
 from zfnet_jax.networks.net import Net, describe, digest
@@ -177,7 +177,7 @@ def _compute(
 ) -> None:
     """Fills a folder for each reading, from the picture on that an earlier call has come to."""
     files, done = _take_up(pool, readings, keys, folder)
-    frames = Frames.of(pool, net.preprocessing.frame, cache_gib=0)
+    frames = ImageSet.of(pool, net.preprocessing.frame, cache_gib=0)
     size = whole_batch(frames, batch_size)
     go_up = _compiled(tuple(readings))
     mesh = devices.make_mesh().local_mesh

@@ -85,7 +85,7 @@ def open_pool(source: str, net: Net, classes: Classes = "all", exclude: str | No
       ValueError: the source cannot be used, or fewer than two classes remain.
     """
     # The folds say what is too few.
-    splits = open_splits(DataConfig(source=source, exclude=exclude), least=1)
+    splits = open_splits(DataConfig(source=source, exclude=exclude), minimum=1)
     warn_of_skipped(splits.skipped)
     pool = Pool.of(splits.train, splits.val, origin=source)
     if classes == "unseen":

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from zfnet_jax.core import compilation
 from zfnet_jax.core.devices import processors
-from zfnet_jax.data.pipeline import Frames, all_batches
+from zfnet_jax.data.pipeline import ImageSet, all_batches
 from zfnet_jax.data.source import Source, expect_all_there
 
 SIDE, SHIFT, CLOSER = 26, 1, 0.95
@@ -79,7 +79,7 @@ def small_grey(source: Source, title: str = "pictures") -> np.ndarray:
       ValueError: a picture cannot be read, or is gone.
     """
     small = np.empty((len(source), 2, SIDE, SIDE), np.uint8)
-    batches = all_batches(Frames.of(source, _DECODED, cache_gib=0), batch_size=_BATCH)
+    batches = all_batches(ImageSet.of(source, _DECODED, cache_gib=0), batch_size=_BATCH)
     bar = tqdm(total=len(source), desc=f"reading {title}", unit="", delay=2, disable=None)
     with bar, expect_all_there(source):
         for start, batch in zip(range(0, len(source), _BATCH), batches, strict=True):
@@ -248,7 +248,9 @@ def _middle(small: Array | np.ndarray) -> Array | np.ndarray:
 def _unit(pixels: Array) -> Array:
     """Zero mean and unit length, flattened, (N, H, W) -> (N, H * W); zeros where it is flat."""
     flat = _centred(pixels).reshape(len(pixels), -1)
-    deviation = jnp.sqrt((flat * flat).mean(-1, keepdims=True))
+    standard_deviation = jnp.sqrt((flat * flat).mean(-1, keepdims=True))
     return jnp.where(
-        deviation < FLAT, 0, flat / (jnp.maximum(deviation, FLAT) * flat.shape[-1] ** 0.5)
+        standard_deviation < FLAT,
+        0,
+        flat / (jnp.maximum(standard_deviation, FLAT) * flat.shape[-1] ** 0.5),
     )

@@ -30,7 +30,7 @@ def net_of(control: Control, net: Net, seed: int) -> Net:
     if control != "random-weights":
         return net
     arch = net.architecture
-    model = ZFNet(arch, len(net.class_names), initializer="he", input_deviation=60.0)
+    model = ZFNet(arch, len(net.class_names), initializer="he", input_standard_deviation=60.0)
     images = jnp.zeros((1, arch.input_size, arch.input_size, 3))
     params = jax.jit(model.init)(jax.random.key(seed), images)["params"]
     return replace(net, params=params)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.features.mining import Top
 from zfnet_jax.features.top_units import (
     TopUnits,
@@ -54,7 +54,7 @@ class Panel:
 
 def make_panel(
     net: Net,
-    frames: Frames,
+    frames: ImageSet,
     layer: str,
     *,
     top: int = 9,

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 from tqdm import tqdm
 
 from zfnet_jax.core.array_file import ArrayFile
-from zfnet_jax.data.pipeline import Frames, all_batches
+from zfnet_jax.data.pipeline import ImageSet, all_batches
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.features import controls, mining
 from zfnet_jax.features.controls import Control
@@ -71,7 +71,7 @@ def responding_units(net: Net, tables: Mapping[str, LayerStatistics]) -> dict[st
 
 def mine_image_set(
     net: Net,
-    frames: Frames,
+    frames: ImageSet,
     layers: Sequence[str],
     k: int,
     *,
@@ -124,7 +124,7 @@ def mine_image_set(
 
 def project_units_to_files(
     net: Net,
-    frames: Frames,
+    frames: ImageSet,
     chosen: Mapping[str, TopUnits],
     folder: Path,
     *,
@@ -174,7 +174,7 @@ def project_units_to_files(
 
 def cut_patches_to_files(
     net: Net,
-    frames: Frames,
+    frames: ImageSet,
     chosen: Mapping[str, TopUnits],
     folder: Path,
     visit: Callable[[int, np.ndarray], None] = lambda number, picture: None,
@@ -254,7 +254,7 @@ def _files(
     }
 
 
-def _pictures(frames: Frames, items: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
+def _pictures(frames: ImageSet, items: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
     batches = all_batches(frames, batch_size=16, items=items)
     numbers = iter(items.tolist())
     for batch in tqdm(batches, "cutting out", disable=None, leave=False, unit="batch"):
@@ -275,7 +275,7 @@ def _expect_values(layer: str, units: Units, positions: np.ndarray, values: np.n
         )
 
 
-def _identity(net: Net, frames: Frames, layers: Sequence[str], k: int) -> str:
+def _identity(net: Net, frames: ImageSet, layers: Sequence[str], k: int) -> str:
     """What must be the same for a pass to go on: the net, the pictures, the layers and k."""
     source = frames.source
     what = [

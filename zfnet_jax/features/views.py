@@ -13,7 +13,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from zfnet_jax.core import compilation
-from zfnet_jax.data.pipeline import Frames, all_batches
+from zfnet_jax.data.pipeline import ImageSet, all_batches
 from zfnet_jax.data.preprocessing import Preprocessing, centre_view
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet.architecture import Architecture
@@ -49,14 +49,14 @@ def _forward_from_raw(
     return function
 
 
-def whole_batch(frames: Frames, batch_size: int) -> int:
+def whole_batch(frames: ImageSet, batch_size: int) -> int:
     """The size of a batch of frames: not more than there are, and a multiple of the devices."""
     devices = jax.local_device_count()
     return -(-min(batch_size, len(frames)) // devices) * devices
 
 
 def numbered_batches(
-    frames: Frames, batch_size: int, first: int = 0
+    frames: ImageSet, batch_size: int, first: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Raw frames from the first on, their numbers, -1 for rows that fill a batch, their labels."""
     items = np.arange(first, len(frames))

@@ -17,7 +17,7 @@ import numpy as np
 from zfnet_jax.analysis.evolution import Evolution
 from zfnet_jax.core.array_file import ArrayFile
 from zfnet_jax.core.devices import processors
-from zfnet_jax.data.pipeline import Frames
+from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.features.controls import Control
 from zfnet_jax.features.mining import EDGES, NO_IMAGE, LayerStatistics
 from zfnet_jax.features.top_units import (
@@ -58,7 +58,7 @@ class Subject:
 
     title: str
     net: Net
-    frames: Frames
+    frames: ImageSet
     source: str
     tables: Mapping[str, LayerStatistics]
     evolution: Mapping[str, Evolution]

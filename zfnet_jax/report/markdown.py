@@ -12,8 +12,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def percent(mean: float, deviation: float | None, sign: str = "") -> str:
+def percent(mean: float, standard_deviation: float | None, sign: str = "") -> str:
     """0.4567 and 0.0123 as "45.7 ± 1.2"; with the sign "+" as "+45.7 ± 1.2"."""
     return f"{100 * mean:{sign}.1f}" + (
-        f" ± {100 * deviation:.1f}" if deviation is not None else ""
+        f" ± {100 * standard_deviation:.1f}" if standard_deviation is not None else ""
     )

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from zfnet_jax.core import compilation, devices
 from zfnet_jax.data.config import DataConfig
-from zfnet_jax.data.pipeline import Frames, all_batches
+from zfnet_jax.data.pipeline import ImageSet, all_batches
 from zfnet_jax.data.preprocessing import VIEWS, Preprocessing, centre_view, ten_views
 from zfnet_jax.data.source import Source, pictures_of, same_data_set
 from zfnet_jax.data.splits import open_splits
@@ -61,7 +61,7 @@ def predictor(
 
 def evaluate(
     nets: Sequence[tuple[Predictor, Params]],
-    frames: Sequence[Frames],
+    frames: Sequence[ImageSet],
     mesh: Mesh,
     batch_size: int,
     threads: int = 0,
@@ -183,7 +183,7 @@ def evaluate_nets(
         )
         for net in nets
     ]
-    frames = [Frames.of(source, net.preprocessing.frame, cache_gib=0) for net in nets]
+    frames = [ImageSet.of(source, net.preprocessing.frame, cache_gib=0) for net in nets]
     images = max(1, batch_size // views // count) * count
     scores = evaluate(entries, frames, mesh, images)
     assert scores is not None, "nothing stops it"

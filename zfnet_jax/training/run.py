@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.core import devices, signals
-from zfnet_jax.data.pipeline import Batch, Frames, all_batches, steps_per_epoch, train_batches
+from zfnet_jax.data.pipeline import Batch, ImageSet, all_batches, steps_per_epoch, train_batches
 from zfnet_jax.data.preprocessing import PixelSums, Preprocessing, frame_size, pixel_sums
 from zfnet_jax.data.source import Source, pictures_of
 from zfnet_jax.data.splits import open_splits
@@ -33,9 +33,9 @@ from zfnet_jax.zfnet.model import ZFNet
 
 
 def learn_preprocessing(
-    frames: Frames, config: TrainConfig, rows: slice
+    frames: ImageSet, config: TrainConfig, rows: slice
 ) -> tuple[Preprocessing, float]:
-    """The per-pixel mean of the training set (section 3), and the deviation of pixels around it.
+    """The per-pixel mean of the training set (section 3), and their standard deviation.
 
     Sums are exact integers, so that neither order nor the number of processes changes a bit.
     """
@@ -52,10 +52,10 @@ def learn_preprocessing(
     bar = tqdm(batches, "mean of the training set", disable=None, leave=False, unit="batch")
     sums = pixel_sums((batch.frames[batch.labels >= 0] for batch in bar), frames.size)
     total = PixelSums(*devices.sum_over_processes(sums))
-    return Preprocessing(frames.size, total.mean()), total.deviation()
+    return Preprocessing(frames.size, total.mean()), total.standard_deviation()
 
 
-class Setting(NamedTuple):
+class RunSetup(NamedTuple):
     """What a run computes with, all but its state.
 
     Attributes:
@@ -70,8 +70,8 @@ class Setting(NamedTuple):
       last_step: the step that the run ends at.
     """
 
-    train: Frames
-    val: Frames
+    train: ImageSet
+    val: ImageSet
     mesh: Mesh
     rows: slice
     model: ZFNet
@@ -82,8 +82,8 @@ class Setting(NamedTuple):
 
 
 def set_up(
-    config: TrainConfig, run: Path, others: Sequence[Setting] = ()
-) -> tuple[Setting, TrainState]:
+    config: TrainConfig, run: Path, others: Sequence[RunSetup] = ()
+) -> tuple[RunSetup, TrainState]:
     """Opens the data, and makes the state a run starts or goes on with.
 
     Args:
@@ -105,15 +105,18 @@ def set_up(
 
     earlier = checkpoint.load_progress(run)
     if earlier:
-        preprocessing, deviation = earlier.net.preprocessing, 1.0  # the weights are drawn already
+        preprocessing, standard_deviation = (
+            earlier.net.preprocessing,
+            1.0,
+        )  # the weights are drawn already
     else:
-        preprocessing, deviation = learn_preprocessing(train, config, rows)
+        preprocessing, standard_deviation = learn_preprocessing(train, config, rows)
     model = ZFNet(
         config.architecture,
         len(splits.train.class_names),
         dtype=devices.compute_dtype(config.dtype),
         initializer=config.init,
-        input_deviation=deviation,
+        input_standard_deviation=standard_deviation,
     )
     tx = optimizer.make_optimizer(config.optimizer, config.architecture, total_steps)
     state = init_state(model, tx, config.seed)
@@ -121,31 +124,31 @@ def set_up(
         opt_state = jax.tree.structure(state.opt_state).unflatten(earlier.optimizer)
         state = TrainState(jnp.int32(earlier.net.step), earlier.net.params, opt_state)
     last_step = min(total_steps, config.train.max_steps or total_steps)
-    setting = Setting(train, val, mesh, rows, model, tx, preprocessing, epoch_steps, last_step)
-    return setting, devices.replicate(mesh, state)
+    setup = RunSetup(train, val, mesh, rows, model, tx, preprocessing, epoch_steps, last_step)
+    return setup, devices.replicate(mesh, state)
 
 
-def _frames(source: Source, config: TrainConfig, others: Sequence[Frames]) -> Frames:
+def _frames(source: Source, config: TrainConfig, others: Sequence[ImageSet]) -> ImageSet:
     """The frames of a source, those of another run if it has the same pictures."""
     pictures = pictures_of(source)
     if pictures is not None:
         for frames in others:
             if pictures_of(frames.source) == pictures:
                 return frames
-    return Frames.of(source, frame_size(config.architecture.input_size), config.data.cache_gib)
+    return ImageSet.of(source, frame_size(config.architecture.input_size), config.data.cache_gib)
 
 
-class Course:
+class TrainingRun:
     """A run between two steps; a context manager, one at a time per folder.
 
     Attributes:
       config: the run.
-      setting: what it computes with.
+      setup: what it computes with.
       state: after `step` updates; who makes the updates replaces it before asking for more.
       step: how many updates there have been.
     """
 
-    def __init__(self, config: TrainConfig, run: Path, others: Sequence[Setting] = ()) -> None:
+    def __init__(self, config: TrainConfig, run: Path, others: Sequence[RunSetup] = ()) -> None:
         """Sets a run up, from the start or from where it stopped.
 
         Args:
@@ -158,12 +161,12 @@ class Course:
             damaged.
         """
         self.config, self._run = config, run
-        self.setting, self.state = set_up(config, run, others)
+        self.setup, self.state = set_up(config, run, others)
         self.step = int(self.state.step)
-        self._predict = predictor(self.setting.model, self.setting.preprocessing, self.setting.mesh)
+        self._predict = predictor(self.setup.model, self.setup.preprocessing, self.setup.mesh)
 
-    def __enter__(self) -> "Course":
-        loop, setting = self.config.train, self.setting
+    def __enter__(self) -> "TrainingRun":
+        loop, setup = self.config.train, self.setup
         with contextlib.ExitStack() as stack:
             if devices.is_first_process():
                 stack.enter_context(held(self._run))
@@ -172,10 +175,10 @@ class Course:
                 MetricsLog(self._run, self.step, active=devices.is_first_process())
             )
             self._bar = stack.enter_context(
-                tqdm(total=setting.last_step, initial=self.step, disable=None, unit="step")
+                tqdm(total=setup.last_step, initial=self.step, disable=None, unit="step")
             )
             self._opened = stack.pop_all()
-        self._meter = Meter(self._log, self._bar, loop, setting.epoch_steps)
+        self._meter = Meter(self._log, self._bar, loop, setup.epoch_steps)
         self._validated_epochs = int(optimizer.rate_state(self.state.opt_state).epochs)
         self._saved_step = self.step if checkpoint.steps(self._run) else None
         return self
@@ -186,13 +189,13 @@ class Course:
     def batches(self) -> Iterator[Batch]:
         """The batches of the steps to come."""
         return train_batches(
-            self.setting.train,
+            self.setup.train,
             batch_size=self.config.train.batch_size,
             seed=self.config.seed,
             first_step=self.step,
             balanced=self.config.data.balanced,
             threads=self.config.data.threads,
-            rows=self.setting.rows,
+            rows=self.setup.rows,
         )
 
     def note(self, values: dict[str, Array]) -> None:
@@ -206,18 +209,18 @@ class Course:
 
         A finished run has nothing left to do, and its last checkpoint is not to be touched.
         """
-        if self.step >= self.setting.last_step:
+        if self.step >= self.setup.last_step:
             return not self._checkpoints.is_validated(self.step)
-        return self._validated_epochs < self.step // self.setting.epoch_steps
+        return self._validated_epochs < self.step // self.setup.epoch_steps
 
     def validate(self, stopped: Callable[[], bool]) -> None:
         """Validates, lowers the rate if it is time, and saves; nothing of it once `stopped`."""
-        loop, epoch_steps = self.config.train, self.setting.epoch_steps
+        loop, epoch_steps = self.config.train, self.setup.epoch_steps
         self._meter.flush()
         scores = evaluate(
             [(self._predict, self.state.params)],
-            [self.setting.val],
-            self.setting.mesh,
+            [self.setup.val],
+            self.setup.mesh,
             loop.batch_size,
             threads=self.config.data.threads,
             stopped=stopped,
@@ -234,9 +237,7 @@ class Course:
         if self._validated_epochs < self.step // epoch_steps:
             error = 1 - summary["top1"]
             observed = optimizer.observe(self.state.opt_state, error, self.config.optimizer)
-            self.state = devices.replicate(
-                self.setting.mesh, self.state._replace(opt_state=observed)
-            )
+            self.state = devices.replicate(self.setup.mesh, self.state._replace(opt_state=observed))
             self._validated_epochs += 1
         self._save(summary)
 
@@ -251,8 +252,8 @@ class Course:
         return bool(
             every
             and self.step % every == 0
-            and self.step % self.setting.epoch_steps
-            and self.step < self.setting.last_step
+            and self.step % self.setup.epoch_steps
+            and self.step < self.setup.last_step
         )
 
     def save(self) -> None:
@@ -268,18 +269,18 @@ class Course:
 
     def _save(self, validated: dict[str, float] | None) -> None:
         self._meter.flush()
-        setting = self.setting
-        names = setting.val.source.class_names
+        setup = self.setup
+        names = setup.val.source.class_names
         net = Net(
             self.config.architecture,
             self.state.params,
-            setting.preprocessing,
+            setup.preprocessing,
             names,
             self.step,
             self.config,
         )
-        epoch, rest = divmod(self.step, setting.epoch_steps)
-        kept = epoch in self.config.train.snapshot_epochs or self.step == setting.last_step
+        epoch, rest = divmod(self.step, setup.epoch_steps)
+        kept = epoch in self.config.train.snapshot_epochs or self.step == setup.last_step
         if validated and not rest and kept and devices.is_first_process():
             keep_snapshot(self._run, net, epoch)
         leaves = jax.tree.leaves(self.state.opt_state)
@@ -313,24 +314,26 @@ def fit(config: TrainConfig, run: Path) -> int | None:
         damaged, or loss or gradients are not finite.
       OSError: a file could not be written; the last checkpoint stays good.
     """
-    course = Course(config, run)
-    _, _, mesh, _, model, tx, preprocessing, _, last_step = course.setting
+    training_run = TrainingRun(config, run)
+    _, _, mesh, _, model, tx, preprocessing, _, last_step = training_run.setup
     train_step = compile_step(
         make_train_step(model, tx, preprocessing, config.data.crops, config.seed), mesh
     )
-    batches = course.batches()
-    with signals.StopRequest() as stop, course:
-        while not stop.noted() and (course.step < last_step or course.awaits_validation):
-            if course.awaits_validation:
-                course.validate(stop.noted)
+    batches = training_run.batches()
+    with signals.StopRequest() as stop, training_run:
+        while not stop.noted() and (
+            training_run.step < last_step or training_run.awaits_validation
+        ):
+            if training_run.awaits_validation:
+                training_run.validate(stop.noted)
                 continue
             batch = devices.to_devices(mesh, next(batches))
-            course.state, values = train_step(course.state, batch)
-            course.note(values)
-            stop.agreed(course.step)
-            if course.awaits_saving:
-                course.save()
-        course.save()
+            training_run.state, values = train_step(training_run.state, batch)
+            training_run.note(values)
+            stop.agreed(training_run.step)
+            if training_run.awaits_saving:
+                training_run.save()
+        training_run.save()
         if not stop.noted():
-            course.finish()
+            training_run.finish()
     return stop.signal

@@ -23,7 +23,7 @@ SNAPSHOTS = "snapshots"
 LOCK = ".lock"
 
 # What may differ when a run goes on: how long and how fast, never what it computes.
-_FREE = configs.PACE | {"train.epochs", "train.max_steps"}
+_FREE = configs.KEYS_THAT_CHANGE_NO_NET | {"train.epochs", "train.max_steps"}
 
 
 def claim(

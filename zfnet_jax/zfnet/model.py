@@ -34,17 +34,17 @@ class ZFNet(nn.Module):
       arch: the layers.
       num_classes: how many logits.
       dtype: the type of the computation; parameters and logits are float32.
-      initializer: "paper", every weight from a Gaussian of deviation 0.01 (section 3); or "he", of
-        He et al. 2015, with the last layer at 0.01.
-      input_deviation: the standard deviation of network-space pixels, by which "he" divides the
-        first layer's weights; "paper" does not use it.
+      initializer: "paper", every weight from a Gaussian of standard deviation 0.01 (section 3); or
+        "he", of He et al. 2015, with the last layer at 0.01.
+      input_standard_deviation: of network-space pixels; "he" divides the first layer's weights by
+        it, "paper" does not use it.
     """
 
     arch: Architecture
     num_classes: int
     dtype: Dtype = jnp.float32
     initializer: Init = "paper"
-    input_deviation: float = 1.0
+    input_standard_deviation: float = 1.0
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> tuple[Array, Trace]:
@@ -73,27 +73,27 @@ class ZFNet(nn.Module):
         return walk(self.arch, params, images.astype(self.dtype), drop=drop)
 
     def _weights(self, layer: Conv | Dense, shape: tuple[int, ...]) -> dict[str, Array]:
-        kernel, bias = _Affine(shape, self._deviation(layer, shape), name=layer.name)()
+        kernel, bias = _Affine(shape, self._standard_deviation(layer, shape), name=layer.name)()
         return {"kernel": kernel.astype(self.dtype), "bias": bias.astype(self.dtype)}
 
-    def _deviation(self, layer: Layer, shape: tuple[int, ...]) -> float:
+    def _standard_deviation(self, layer: Layer, shape: tuple[int, ...]) -> float:
         weighted = [each.name for each in self.arch if isinstance(each, Conv | Dense)]
         if self.initializer == "paper" or layer.name == weighted[-1]:
             return 0.01
         fan_in = math.prod(shape[:-1])
         he = (2 / fan_in) ** 0.5
-        return he / self.input_deviation if layer.name == weighted[0] else he
+        return he / self.input_standard_deviation if layer.name == weighted[0] else he
 
 
 class _Affine(nn.Module):
-    """The kernel and bias of one layer: a Gaussian of one deviation, and zeros."""
+    """The kernel and bias of one layer: a Gaussian of one standard deviation, and zeros."""
 
     shape: tuple[int, ...]
-    deviation: float
+    standard_deviation: float
 
     @nn.compact
     def __call__(self) -> tuple[Array, Array]:
-        kernel = self.param("kernel", nn.initializers.normal(self.deviation), self.shape)
+        kernel = self.param("kernel", nn.initializers.normal(self.standard_deviation), self.shape)
         bias = self.param("bias", nn.initializers.zeros, self.shape[-1:])
         return kernel, bias
 
