@@ -17,7 +17,7 @@ def test_an_installed_package_has_its_files_inside(tmp_path: Path, monkeypatch):
     (folder / "own.py").touch()
     monkeypatch.setattr(resources, "_PACKAGE", tmp_path / "zfnet_jax")
     assert resources.names("configs") == ["own"]
-    assert resources.path("configs", "own") == folder / "mine.py"
+    assert resources.path("configs", "own") == folder / "own.py"
 
 
 def test_an_unknown_name_lists_those_that_exist():
