@@ -153,7 +153,8 @@ def test_what_a_user_can_get_wrong(zfnet: Zfnet, tmp_path: Path, options, messag
 def test_a_net_that_is_no_zfnet(zfnet: Zfnet, tmp_path: Path):
     config = tmp_path / "config.py"
     config.write_text(
-        "from zfnet_jax.architecture import ALEXNET\nfrom zfnet_jax.config import TrainConfig\n"
+        "from zfnet_jax.config import TrainConfig\n"
+        "from zfnet_jax.zfnet.architecture import ALEXNET\n"
         "def get_config():\n    return TrainConfig(architecture=ALEXNET)\n"
     )
     message = failure(tmp_path, "--config", config)

@@ -145,18 +145,16 @@ def test_fewer_pictures_than_tiles(finished: Finished, picture_folder: Path, tmp
 def test_pictures_that_have_gone(zfnet: Zfnet, picture_folder: Path, finished, tmp_path: Path):
     """The scan is fresh, and two files go while the first batch is read."""
     copied = shutil.copytree(picture_folder, tmp_path / "pictures")
-    script = """
-import sys
+    script = f"""
 from pathlib import Path
-sys.path.insert(0, {str(ATLAS.parent)!r})
-import atlas
-opened = atlas.open_seen
-def open_and_lose(images, config):
-    source, skipped = opened(images, config)
+from zfnet_jax.commands import atlas
+open_images = atlas.open_images
+def open_and_lose(net, images):
+    opened = open_images(net, images)
     for name in ("00.png", "01.png"):
         Path({str(copied)!r}, "red", name).unlink()
-    return source, skipped
-atlas.open_seen = open_and_lose
+    return opened
+atlas.open_images = open_and_lose
 atlas.run()
 """
     done = run(

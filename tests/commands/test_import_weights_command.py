@@ -94,7 +94,7 @@ def test_without_pictures_the_tools_say_what_is_missing(zfnet, net_file, tool, t
     out = tmp_path / "out"
     layer = {"deconv.py": ["--layer", "conv1"]}.get(tool, [])
     result = zfnet.run(ROOT / "tools" / tool, "--ckpt", net_file, "--out", out, *layer)
-    assert "small.onnx: this net was imported, without the pictures" in one_line(result)
+    assert "small: this net was imported, without the pictures" in one_line(result)
     assert "expected --images" in result.stderr
     assert not out.exists()
 

@@ -12,6 +12,7 @@ from PIL import Image
 from zfnet_jax.analysis import invariance
 from zfnet_jax.analysis.network import network
 from zfnet_jax.commands import command_line
+from zfnet_jax.config import TrainConfig
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.preprocessing import Preprocessing, centre_view
 from zfnet_jax.data.shapes import Shapes
@@ -43,7 +44,7 @@ def net_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mean = np.random.default_rng(0).uniform(90, 160, (FRAME, FRAME, 3)).astype(np.float32)
     params = random_params(arch, len(NAMES))
     params["conv1"]["kernel"] /= 60
-    net = Net(arch, params, Preprocessing(FRAME, mean), NAMES, 1)
+    net = Net(arch, params, Preprocessing(FRAME, mean), NAMES, 1, TrainConfig(architecture=arch))
     path = tmp_path_factory.mktemp("net") / "small.safetensors"
     weights.write(net, path, jnp.float32)
     return path

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.tree_util import Partial
 
+from zfnet_jax.core import devices
 from zfnet_jax.features import mining
 from zfnet_jax.features.mining import (
     EDGES,
@@ -233,9 +234,9 @@ def test_neither_batches_nor_their_order_matter(seed, size, k, random):
     assert_same(found, {"same": brute_force(maps, numbers, labels_of(numbers), k)})
 
 
-@pytest.mark.parametrize("devices", [1, 2, 8])
-def test_the_number_of_devices_does_not_matter(devices, monkeypatch):
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_the_number_of_devices_does_not_matter(count, monkeypatch):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]), ("data",))
     monkeypatch.setattr(devices, "make_mesh", lambda: mesh)
     seen = []
 
@@ -246,8 +247,8 @@ def test_the_number_of_devices_does_not_matter(devices, monkeypatch):
     maps, numbers = tied(21, 4, ROWS, COLS, MAPS), np.arange(21)
     found = mine(function, batches(maps, 8), ["same"], 4)
     assert_same(found, {"same": brute_force(maps, numbers, labels_of(numbers), 4)})
-    assert {len(sharding.device_set) for sharding in seen} == {devices}
-    assert all(sharding.shard_shape((8, 1))[0] == 8 // devices for sharding in seen)
+    assert {len(sharding.device_set) for sharding in seen} == {count}
+    assert all(sharding.shard_shape((8, 1))[0] == 8 // count for sharding in seen)
 
 
 def test_every_layer_of_zfnet(tiny: Case):
@@ -399,6 +400,7 @@ SHARE = """
 import sys
 from pathlib import Path
 import jax, numpy as np
+from zfnet_jax.core import devices
 from zfnet_jax.core import devices
 from zfnet_jax.features import mining
 

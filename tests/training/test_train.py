@@ -56,7 +56,7 @@ def keep_steps(run: Path, *kept: int) -> None:
 def failure(capsys: pytest.CaptureFixture[str], *args: object) -> str:
     """The message of a training command that a user's error ends, run in this process."""
     with pytest.raises(SystemExit) as stop:
-        train.main([str(arg) for arg in args])
+        train.run([str(arg) for arg in args])
     out, err = capsys.readouterr()
     assert stop.value.code == 2
     assert out == ""

@@ -31,6 +31,7 @@ from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.experiments.image_pool import Pool
 from zfnet_jax.features.views import forward_from_raw, numbered_batches, whole_batch
 from zfnet_jax.networks.net import Net, describe, digest
+from zfnet_jax.zfnet import architecture as architectures
 from zfnet_jax.zfnet.architecture import ZFNET, Architecture, Conv, Dense
 
 MOST_VALUES = 9216
@@ -239,10 +240,8 @@ def _reduce(maps: Array, grid: tuple[int, int] | None) -> Array:
 def identify(net: Net) -> str:
     """A digest of what a net computes from a picture."""
     arrays = {"params": net.params, "mean": net.preprocessing.mean}
-    described = describe(net)
-    return _sha256(
-        [digest(arrays), described["preprocessing"], described["config"]["architecture"]]
-    )
+    architecture = architectures.to_json(net.architecture)
+    return _sha256([digest(arrays), describe(net)["preprocessing"], architecture])
 
 
 def identify_pictures(pool: Pool) -> str:
