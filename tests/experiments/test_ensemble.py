@@ -17,7 +17,8 @@ from zfnet_jax.experiments import ensemble
 from zfnet_jax.experiments import ensemble_tables as report
 from zfnet_jax.experiments.ensemble import bytes_together, fit_together, goes_together, members
 from zfnet_jax.training import checkpoint
-from zfnet_jax.training.run import fit, set_up
+from zfnet_jax.training.run import fit
+from zfnet_jax.training.setup import set_up
 
 pytest_plugins = ["tiny_runs"]
 

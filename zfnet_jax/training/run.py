@@ -6,136 +6,23 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
 from jax import Array
-from jax.sharding import Mesh
 from tqdm import tqdm
 
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.core import devices, signals
-from zfnet_jax.data.pipeline import Batch, ImageSet, all_batches, steps_per_epoch, train_batches
-from zfnet_jax.data.preprocessing import PixelSums, Preprocessing, frame_size, pixel_sums
-from zfnet_jax.data.source import Source, pictures_of
-from zfnet_jax.data.splits import open_splits
+from zfnet_jax.data.pipeline import Batch, train_batches
 from zfnet_jax.networks.net import Net
 from zfnet_jax.training import checkpoint, optimizer
 from zfnet_jax.training.checkpoint import Checkpoints, Progress
 from zfnet_jax.training.evaluation import evaluate, predictor
 from zfnet_jax.training.metrics import Meter, MetricsLog
-from zfnet_jax.training.run_folder import claim, held, keep_snapshot, report_skipped
-from zfnet_jax.training.step import TrainState, compile_step, init_state, make_train_step
-from zfnet_jax.zfnet.model import ZFNet
-
-
-def learn_preprocessing(
-    frames: ImageSet, config: TrainConfig, rows: slice
-) -> tuple[Preprocessing, float]:
-    """The per-pixel mean of the training set (section 3), and their standard deviation.
-
-    Sums are exact integers, so that neither order nor the number of processes changes a bit.
-    """
-    items = np.arange(len(frames))
-    if config.data.mean_images:
-        items = np.random.default_rng(config.seed).permutation(items)[: config.data.mean_images]
-    batches = all_batches(
-        frames,
-        batch_size=config.train.batch_size,
-        items=items,
-        threads=config.data.threads,
-        rows=rows,
-    )
-    bar = tqdm(batches, "mean of the training set", disable=None, leave=False, unit="batch")
-    sums = pixel_sums((batch.frames[batch.labels >= 0] for batch in bar), frames.size)
-    total = PixelSums(*devices.sum_over_processes(sums))
-    return Preprocessing(frames.size, total.mean()), total.standard_deviation()
-
-
-class RunSetup(NamedTuple):
-    """What a run computes with, all but its state.
-
-    Attributes:
-      train: the training frames.
-      val: the validation frames.
-      mesh: the devices.
-      rows: which rows of each batch this process reads.
-      model: the network, in the type that training computes in.
-      tx: the optimiser.
-      preprocessing: what takes frames to network space.
-      epoch_steps: steps in an epoch.
-      last_step: the step that the run ends at.
-    """
-
-    train: ImageSet
-    val: ImageSet
-    mesh: Mesh
-    rows: slice
-    model: ZFNet
-    tx: optax.GradientTransformation
-    preprocessing: Preprocessing
-    epoch_steps: int
-    last_step: int
-
-
-def set_up(
-    config: TrainConfig, run: Path, others: Sequence[RunSetup] = ()
-) -> tuple[RunSetup, TrainState]:
-    """Opens the data, and makes the state a run starts or goes on with.
-
-    Args:
-      config: the run.
-      run: its folder.
-      others: of runs that differ from it in their seed alone, whose frames it shares where they
-        are of the same pictures.
-    """
-    splits = open_splits(config.data, config.seed)
-    mesh, rows = devices.make_mesh(), devices.rows_of_this_process(config.train.batch_size)
-    train = _frames(splits.train, config, [each.train for each in others])
-    val = _frames(splits.val, config, [each.val for each in others])
-    epoch_steps = steps_per_epoch(len(train), config.train.batch_size)
-    total_steps = config.train.epochs * epoch_steps
-    # Only now, so that a configuration that cannot be run leaves no folder that insists on it.
-    begun, first = bool(checkpoint.steps(run)), devices.is_first_process()
-    claim(run, config, splits, begun=begun, write=first)
-    report_skipped(run, splits.skipped if first else ())
-
-    earlier = checkpoint.load_progress(run)
-    if earlier:
-        preprocessing, standard_deviation = (
-            earlier.net.preprocessing,
-            1.0,
-        )  # the weights are drawn already
-    else:
-        preprocessing, standard_deviation = learn_preprocessing(train, config, rows)
-    model = ZFNet(
-        config.architecture,
-        len(splits.train.class_names),
-        dtype=devices.compute_dtype(config.dtype),
-        initializer=config.init,
-        input_standard_deviation=standard_deviation,
-    )
-    tx = optimizer.make_optimizer(config.optimizer, config.architecture, total_steps)
-    state = init_state(model, tx, config.seed)
-    if earlier:
-        opt_state = jax.tree.structure(state.opt_state).unflatten(earlier.optimizer)
-        state = TrainState(jnp.int32(earlier.net.step), earlier.net.params, opt_state)
-    last_step = min(total_steps, config.train.max_steps or total_steps)
-    setup = RunSetup(train, val, mesh, rows, model, tx, preprocessing, epoch_steps, last_step)
-    return setup, devices.replicate(mesh, state)
-
-
-def _frames(source: Source, config: TrainConfig, others: Sequence[ImageSet]) -> ImageSet:
-    """The frames of a source, those of another run if it has the same pictures."""
-    pictures = pictures_of(source)
-    if pictures is not None:
-        for frames in others:
-            if pictures_of(frames.source) == pictures:
-                return frames
-    return ImageSet.of(source, frame_size(config.architecture.input_size), config.data.cache_gib)
+from zfnet_jax.training.run_folder import held, keep_snapshot
+from zfnet_jax.training.setup import RunSetup, set_up
+from zfnet_jax.training.step import compile_step, make_train_step
 
 
 class TrainingRun:
