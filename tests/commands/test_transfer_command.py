@@ -203,10 +203,7 @@ def test_a_net_without_hidden_dense_layers(main, net_file, pictures, tmp_path, c
     net = checkpoint.load(net_file)
     arch = net.architecture.without("fc6", "fc7")
     path = tmp_path / "small.safetensors"
-    config = replace(net.config, architecture=arch)
-    weights.write(
-        replace(net, config=config, architecture=arch, params=random_params(arch, 2)), path
-    )
+    weights.write(replace(net, architecture=arch, params=random_params(arch, 2)), path)
     command_line.run(main, [*options(path, pictures, tmp_path / "out"), "--c", "1", "--folds", "1"])
     found = json.loads((tmp_path / "out/transfer.json").read_text())
     assert found["reading"]["layer"] == "conv5"

@@ -401,7 +401,6 @@ import sys
 from pathlib import Path
 import jax, numpy as np
 from zfnet_jax.core import devices
-from zfnet_jax.core import devices
 from zfnet_jax.features import mining
 
 path, address, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
