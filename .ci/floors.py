@@ -6,7 +6,10 @@ from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 extras = project["optional-dependencies"]
-for requirement in [*project["dependencies"], *extras["experiments"], *extras["test"]]:
-    if not requirement.startswith(project["name"]):  # an extra that names another one
+requirements = [*project["dependencies"]]
+for extra in ("experiments", "import", "tfds", "test"):
+    requirements += extras[extra]
+for requirement in requirements:
+    if not requirement.startswith(project["name"]):  # an extra that names others
         name, floor = re.match(r"([\w.-]+)>=([\d.]+)", requirement).groups()
         print(f"{name}=={floor}")

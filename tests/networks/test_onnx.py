@@ -458,4 +458,4 @@ def test_whole_numbers_are_refused(refusal):
 
 def test_without_the_onnx_package_the_extra_is_named(refusal, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    assert "package onnx: expected to be installed; pip install -e '.[import]'" in refusal(b"")
+    assert "package onnx: expected to be installed; pip install 'zfnet-jax[import]'" in refusal(b"")

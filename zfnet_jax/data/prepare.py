@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from zfnet_jax.core.devices import processors
+from zfnet_jax.core.extras import import_extra
 from zfnet_jax.data.decode import UnreadableImage, decode
 from zfnet_jax.data.folder import open_folder
 from zfnet_jax.data.source import Source, Splits
@@ -66,8 +67,10 @@ def prepare_images(
       What was written.
 
     Raises:
-      ValueError: the folder is not usable, the name is not allowed, or the data set exists.
+      ValueError: the folder is not usable, the name is not allowed, the data set exists, or the
+        extra `tfds` is not installed.
     """
+    import_extra("tensorflow_datasets", "tfds")  # before anything is read or written
     if size < 1:
         raise ValueError(f"the size is {size}, expected at least 1 pixel")
     name = _default_name(Path(folder)) if name is None else name

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from zfnet_jax.core.extras import import_extra
 from zfnet_jax.data.source import Example, Source, Splits
 
 _VALIDATION_SPLITS = ("validation", "val", "test")
@@ -73,10 +74,10 @@ def open_tfds(spec: str, *, val_fraction: float = 0.2, seed: int = 0) -> Splits:
       The two sources; nothing is skipped.
 
     Raises:
-      ValueError: the data set is not prepared, not in array_record files, or not one of labelled
-        pictures.
+      ValueError: the extra `tfds` is not installed, or the data set is not prepared, not in
+        array_record files, or not one of labelled pictures.
     """
-    import tensorflow_datasets as tfds
+    tfds = import_extra("tensorflow_datasets", "tfds")
 
     name, _, folder = spec.removeprefix("tfds:").partition("@")
     builder = _find(name, folder)

@@ -7,7 +7,6 @@ import needs little more memory than the parameters themselves.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -135,18 +134,6 @@ class Imported(NamedTuple):
     def classes(self) -> int:
         """How many logits it has."""
         return self.params[self.architecture.layers[-1].name]["bias"].shape[0]
-
-
-def extra(package: str) -> Any:
-    """Imports a package of the extra `import`; ValueError says how to install it."""
-    try:
-        return import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
-        raise ValueError(
-            f"package {package}: expected to be installed; pip install -e '.[import]'"
-        ) from None
 
 
 def parameters(arch: Architecture, given: Mapping[str, Affine]) -> Params:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from zfnet_jax.networks.importers.assembly import Tensor, extra, stored
+from zfnet_jax.core.extras import import_extra
+from zfnet_jax.networks.importers.assembly import Tensor, stored
 
 # Numbers of fields, of onnx.proto.
 _GRAPH, _INITIALIZER = 7, 5  # of a model, of a graph
@@ -53,7 +54,7 @@ def read(path: Path) -> tuple[Any, dict[str, Tensor]]:
     Raises:
       ValueError: the file is no model, or damaged.
     """
-    onnx = extra("onnx")
+    onnx = import_extra("onnx", "import")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         message, spans = _without_arrays(data)
     model = onnx.ModelProto()

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
-from zfnet_jax.networks.importers.assembly import Affine, Tensor, extra
+from zfnet_jax.core.extras import import_extra
+from zfnet_jax.networks.importers.assembly import Affine, Tensor
 from zfnet_jax.zfnet.architecture import (
     CHANNELS,
     ContrastNorm,
@@ -62,7 +63,7 @@ class Walk:
             refuse(node, f"expected one of {', '.join(known)}")
         if node.op_type not in ("Relu", "Identity", "Dropout") and self._unrectified_conv():
             refuse(self.linear, "expected a Relu behind a convolution")
-        value = extra("onnx").helper.get_attribute_value
+        value = import_extra("onnx", "import").helper.get_attribute_value
         try:
             known[node.op_type](node, {each.name: value(each) for each in node.attribute})
         except (AttributeError, LookupError, TypeError, ZeroDivisionError) as error:
