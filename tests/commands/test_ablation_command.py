@@ -167,4 +167,4 @@ def test_help_has_an_example(tmp_path: Path):
         [sys.executable, str(ABLATION), "--help"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0
-    assert "Example: python tools/ablation.py --config" in done.stdout
+    assert "Example: zfnet-jax ablation --config" in done.stdout

@@ -1,8 +1,11 @@
 import dataclasses
+import importlib
+import itertools
 
 import pytest
+from conftest import ROOT
 
-from zfnet_jax.commands import command_line
+from zfnet_jax.commands import COMMANDS, command_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,11 @@ def one_line(capsys) -> str:
 def options(count: int, optimizer: Optimizer = Optimizer()) -> None:
     """Take options.
 
-    Example: python tools/options.py --count 3
+    Example: zfnet-jax options --count 3
+
+    Args:
+      count: how many there are, described in more
+        words than a line has room for.
     """
     print(count, optimizer.learning_rate)
 
@@ -45,7 +52,30 @@ def test_arguments_reach_the_function(capsys):
 
 def test_help(capsys):
     assert outcome(options, "--help") == 0
-    assert "Example: python tools/options.py --count 3" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Example: zfnet-jax options --count 3" in shown
+    words = [line.strip("│ ").split() for line in shown.splitlines()]
+    text = " ".join(itertools.chain.from_iterable(words))
+    assert "described in more words than a line has room for." in text
+    assert [line for line in words if line[-1:] == ["more"]] == []
+
+
+@pytest.mark.parametrize("name", [name for group in COMMANDS.values() for name in group])
+def test_the_help_of_each_command(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "100")
+    command = importlib.import_module(f"zfnet_jax.commands.{name.replace('-', '_')}")
+    with pytest.raises(SystemExit) as stop:
+        command.run(["--help"])
+    shown = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert shown.startswith(f"usage: zfnet-jax {name} ")
+    assert "{None}" not in shown
+    assert str(ROOT) not in shown
+    if name != "train":  # whose options are the fields of dataclasses
+        assert "(default: None)" not in shown
+        assert "(default: )" not in shown
+    (example,) = (line for line in shown.splitlines() if line.startswith("Example: "))
+    assert example.startswith(f"Example: zfnet-jax {name} ")
 
 
 @pytest.mark.parametrize(

@@ -406,7 +406,7 @@ def test_a_run_s_default_folder(zfnet: Zfnet, finished: Finished, tmp_path: Path
 def test_help_has_an_example(zfnet: Zfnet):
     result = zfnet.run(TOOL, "--help")
     assert result.returncode == 0
-    assert "Example: python tools/deconv.py --ckpt " in result.stdout
+    assert "Example: zfnet-jax deconv --ckpt " in result.stdout
 
 
 def test_one_line_of_the_process(zfnet: Zfnet):

@@ -108,4 +108,4 @@ def test_what_a_user_can_get_wrong(zfnet: Zfnet, tmp_path: Path):
 def test_help_has_an_example(zfnet: Zfnet):
     done = zfnet.run(ENSEMBLE, "--help")
     assert done.returncode == 0
-    assert "Example: python tools/ensemble.py --config" in done.stdout
+    assert "Example: zfnet-jax ensemble --config" in done.stdout

@@ -150,4 +150,4 @@ def test_what_a_user_can_get_wrong(finished: Finished, tmp_path: Path, options, 
 def test_help_has_an_example(tmp_path: Path):
     done = run(tmp_path, "--help")
     assert done.returncode == 0
-    assert "Example: python tools/first_layers.py --ckpt" in done.stdout
+    assert "Example: zfnet-jax first-layers --ckpt" in done.stdout

@@ -203,7 +203,7 @@ def test_wrong_options(main, capsys, monkeypatch, net_file: Path, tmp_path: Path
 def test_the_command(zfnet: Zfnet):
     result = zfnet.run(TOOL, "--help")
     assert result.returncode == 0
-    assert "Example: python tools/occlusion.py --ckpt " in result.stdout
+    assert "Example: zfnet-jax occlusion --ckpt " in result.stdout
     assert one_line(zfnet.run(TOOL, "--ckpt", "nowhere")).startswith("error: checkpoint nowhere: ")
 
 

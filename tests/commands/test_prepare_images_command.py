@@ -91,7 +91,7 @@ def test_errors_are_one_line(photos, tmp_path, args, named):
 def test_help_has_an_example(tmp_path):
     done = run(tmp_path, "--help")
     assert done.returncode == 0
-    assert "Example: python tools/prepare_images.py photos --out datasets" in done.stdout
+    assert "Example: zfnet-jax prepare-images photos --out datasets" in done.stdout
 
 
 @pytest.mark.parametrize(("encoding", "within"), [("png", 0), ("jpeg", 4)])

@@ -18,7 +18,7 @@ from zfnet_jax.experiments import ablation
 from zfnet_jax.experiments import ablation_tables as report
 from zfnet_jax.experiments.ablation import ABLATIONS, Errors, choose, krizhevsky
 from zfnet_jax.experiments.conclusions import CONCLUSIONS, Judgement, judge
-from zfnet_jax.report import markdown
+from zfnet_jax.report.tables import percent
 from zfnet_jax.training.optimizer import make_optimizer
 from zfnet_jax.training.step import init_state, make_train_step
 from zfnet_jax.zfnet.architecture import (
@@ -306,5 +306,5 @@ def test_the_figure(tmp_path: Path):
 
 
 def test_percent():
-    assert markdown.percent(0.4567, 0.0123) == "45.7 ± 1.2"
-    assert markdown.percent(0.4567, None, sign="+") == "+45.7"
+    assert percent(0.4567, 0.0123) == "45.7 ± 1.2"
+    assert percent(0.4567, None, sign="+") == "+45.7"

@@ -1,6 +1,5 @@
 """Train the paper's twelve models and put their errors beside Table 3's."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ import tyro
 from zfnet_jax import config as configs
 from zfnet_jax.commands import command_line
 from zfnet_jax.config import TrainConfig
-from zfnet_jax.core.files import output_folder
+from zfnet_jax.core.files import output_folder, write_json
 from zfnet_jax.experiments import ablation_tables as report
 from zfnet_jax.experiments.ablation import choose, train
 from zfnet_jax.experiments.record import Record
@@ -24,7 +23,7 @@ def main(
 ) -> None:
     """Train the ablations of Table 3 one after the other, each a run; what is finished stays.
 
-    Example: python tools/ablation.py --config configs/ablation_caltech101.py --seeds 0 1 2
+    Example: zfnet-jax ablation --config configs/ablation_caltech101.py --seeds 0 1 2
 
     Args:
       config: a file with get_config() -> TrainConfig, whose net has the layers of Fig 3 in any
@@ -65,7 +64,7 @@ def _write(record: Record, base: TrainConfig, config: Path, out: Path) -> None:
         "recipe": configs.to_json(base),
     }
     with output_folder(out) as folder:
-        (folder / "ablation.json").write_text(json.dumps(description, indent=1) + "\n")
+        write_json(folder / "ablation.json", description)
         (folder / "ablation.md").write_text(report.table(record.parts) + "\n")
         report.plot(record.parts, base.data.source, folder / "ablation.png")
 

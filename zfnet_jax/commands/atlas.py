@@ -40,7 +40,7 @@ def main(
 ) -> None:
     """Make a folder of pages with the strongest units of every feature map.
 
-    Example: python tools/atlas.py --ckpt runs/shapes --out atlas
+    Example: zfnet-jax atlas --ckpt runs/shapes --out atlas
 
     Args:
       ckpt: a run, a step of one, or a .safetensors file.

@@ -22,7 +22,7 @@ def main(
 ) -> None:
     """Draw one half of a folder's classes, and list its training and validation pictures.
 
-    Example: python tools/class_split.py --source folder:pictures --out halves
+    Example: zfnet-jax class-split --source folder:pictures --out halves
 
     Then `python -m zfnet_jax.train --data.source folder:pictures --data.train-list
     halves/train.txt --data.val-list halves/val.txt --workdir runs/half` trains on it, and

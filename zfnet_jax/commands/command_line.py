@@ -2,12 +2,13 @@
 
 import contextlib
 import functools
+import inspect
 import io
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
@@ -29,14 +30,36 @@ def run(main: Callable[..., object], args: Sequence[str] | None = None) -> None:
         SIGTERM, once temporary folders are gone; 0 after `--help`.
     """
 
-    @functools.wraps(main)
-    def bind(*positional: Any, **named: Any) -> Callable[[], object]:
-        return functools.partial(main, *positional, **named)
-
     keep_freed_memory()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with one_line_errors():
-        parse(bind, args)()
+        parse(_bound(main), args, prog=_program(main), config=(tyro.conf.DisallowNone,))()
+
+
+def _bound(main: Callable[..., object]) -> Callable[..., Callable[[], object]]:
+    """A function that takes the options and returns the call, whose help reads well."""
+
+    def bind(*positional: Any, **named: Any) -> Callable[[], object]:
+        return functools.partial(main, *positional, **named)
+
+    signature = inspect.signature(main)
+    # What stands for no value, None and (), is no help; the description says what is done then.
+    silent = {name for name, one in signature.parameters.items() if one.default in (None, ())}
+    hint = tyro.conf.arg(help_behavior_hint="")
+    bind.__annotations__ = {
+        name: Annotated[kind, hint] if name in silent else kind
+        for name, kind in get_type_hints(main, include_extras=True).items()
+    }
+    vars(bind)["__signature__"] = signature
+    # tyro would show the line breaks inside an argument's description.
+    bind.__doc__ = re.sub(r"\n {4,}", " ", inspect.getdoc(main) or "")
+    return bind
+
+
+def _program(main: Callable[..., object]) -> str | None:
+    """What the help calls a command of this package; None leaves the name of the script."""
+    package, _, module = main.__module__.rpartition(".")
+    return f"zfnet-jax {module.replace('_', '-')}" if package == __package__ else None
 
 
 def parse(target: Callable[..., T], args: Sequence[str] | None = None, **options: Any) -> T:

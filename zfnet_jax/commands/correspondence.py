@@ -65,7 +65,7 @@ def main(
 ) -> None:
     """Hide the same part in several pictures, and measure how consistently a net answers.
 
-    Example: python tools/correspondence.py --ckpt runs/shapes --boxes parts.json --folder photos
+    Example: zfnet-jax correspondence --ckpt runs/shapes --boxes parts.json --folder photos
 
     Args:
       ckpt: a run, a step of one, or a .safetensors file.

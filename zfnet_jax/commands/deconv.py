@@ -36,7 +36,7 @@ def main(
 ) -> None:
     """Project the strongest units of a layer's feature maps down to pixels.
 
-    Example: python tools/deconv.py --ckpt runs/shapes --layer conv4
+    Example: zfnet-jax deconv --ckpt runs/shapes --layer conv4
 
     Args:
       ckpt: a run, a step of one, or a .safetensors file.

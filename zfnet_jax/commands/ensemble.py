@@ -1,6 +1,5 @@
 """Train several nets that differ in their seed, and put their mean beside Table 2's."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -8,7 +7,7 @@ from typing import Literal
 from zfnet_jax import config as configs
 from zfnet_jax.commands import command_line
 from zfnet_jax.commands.images import training_of
-from zfnet_jax.core.files import output_folder
+from zfnet_jax.core.files import output_folder, write_json
 from zfnet_jax.data.source import warn_of_skipped
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.experiments import ensemble
@@ -28,7 +27,7 @@ def main(
 ) -> None:
     """Train nets of one configuration from several seeds, and evaluate each and their mean.
 
-    Example: python tools/ensemble.py --config configs/ablation_caltech101.py --count 5
+    Example: zfnet-jax ensemble --config configs/ablation_caltech101.py --count 5
 
     Args:
       config: a file with get_config() -> TrainConfig; its seed is the first net's.
@@ -85,7 +84,7 @@ def main(
         "recipe": configs.to_json(base),
     }
     with output_folder(out) as folder:
-        (folder / "ensemble.json").write_text(json.dumps(description, indent=1) + "\n")
+        write_json(folder / "ensemble.json", description)
         (folder / "ensemble.md").write_text(text + "\n")
         report.plot(names, scores, folder / "ensemble.png")
     print(text)

@@ -1,6 +1,5 @@
 """Score nets on a validation set: top-1, top-5 and the mean over classes."""
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ import tyro
 from zfnet_jax.commands import command_line
 from zfnet_jax.commands.images import training_of
 from zfnet_jax.config import TrainConfig
-from zfnet_jax.core.files import write_text
+from zfnet_jax.core.files import write_json
 from zfnet_jax.data.source import same_data_set, warn_of_skipped
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.training import checkpoint
@@ -27,7 +26,7 @@ def main(
 ) -> None:
     """Evaluate one net, or several and their mean, on a validation set.
 
-    Example: python -m zfnet_jax.evaluate --ckpt runs/shapes --views 10
+    Example: zfnet-jax evaluate --ckpt runs/shapes --views 10
 
     Args:
       ckpt: runs, steps of runs, or .safetensors files.
@@ -57,7 +56,7 @@ def main(
         )
     if out:
         rows = [{"net": name, **result} for name, result in zip(names, results, strict=True)]
-        write_text(out, json.dumps({"views": views, "results": rows}, indent=1) + "\n")
+        write_json(out, {"views": views, "results": rows})
         print(f"wrote {out}")
 
 

@@ -32,7 +32,7 @@ def main(
 ) -> None:
     """Project each map's strongest unit over the training set at several epochs.
 
-    Example: python tools/evolution.py --ckpt runs/shapes
+    Example: zfnet-jax evolution --ckpt runs/shapes
 
     Args:
       ckpt: a run's folder, with the snapshots that training keeps.

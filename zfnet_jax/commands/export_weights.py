@@ -12,7 +12,7 @@ from zfnet_jax.training import checkpoint
 def main(ckpt: Path, out: Path, dtype: Literal["bfloat16", "float32"] = "bfloat16") -> None:
     """Write a net with its configuration, class names and mean to a .safetensors file.
 
-    Example: python tools/export_weights.py --ckpt runs/caltech101 --out caltech101.safetensors
+    Example: zfnet-jax export-weights --ckpt runs/caltech101 --out caltech101.safetensors
 
     Args:
       ckpt: a run, a step of one, or a .safetensors file.

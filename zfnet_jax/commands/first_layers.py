@@ -36,7 +36,7 @@ def main(
 ) -> None:
     """Show the first two layers of one or several nets side by side, with their numbers.
 
-    Example: python tools/first_layers.py --ckpt runs/zfnet runs/alexnet
+    Example: zfnet-jax first-layers --ckpt runs/zfnet runs/alexnet
 
     Args:
       ckpt: runs, steps of runs, or .safetensors files; they may be of different classes.

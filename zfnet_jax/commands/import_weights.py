@@ -25,7 +25,7 @@ def main(
 ) -> None:
     """Import an ONNX model or a PyTorch state dict, with what it needs to see a picture.
 
-    Example: python tools/import_weights.py --from onnx zfnet512-9.onnx --out zfnet512.safetensors
+    Example: zfnet-jax import-weights --from onnx zfnet512-9.onnx --out zfnet512.safetensors
 
     Args:
       file: an .onnx file; or of torch a .pth or .safetensors file of torchvision's alexnet or

@@ -41,7 +41,7 @@ def main(
 ) -> None:
     """Move, enlarge and turn pictures, and measure how far a net's features move.
 
-    Example: python tools/invariance.py --ckpt runs/shapes --images photos/
+    Example: zfnet-jax invariance --ckpt runs/shapes --images photos/
 
     Args:
       ckpt: a run, a step of one, or a .safetensors file.

@@ -1,6 +1,5 @@
 """Measure what each layer of a net is worth on other pictures, as in Table 7."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from zfnet_jax.commands import command_line
-from zfnet_jax.core.files import output_folder
+from zfnet_jax.core.files import output_folder, write_json
 from zfnet_jax.data.source import expect_all_there
 from zfnet_jax.experiments import features
 from zfnet_jax.experiments import transfer_tables as report
@@ -43,7 +42,7 @@ def main(
 ) -> None:
     """Train a linear SVM and a softmax on the features of every layer of a net.
 
-    Example: python tools/layer_features.py --ckpt runs/half --source folder:pictures
+    Example: zfnet-jax layer-features --ckpt runs/half --source folder:pictures
 
     Stopped at any point, the same command goes on from what is finished.
 
@@ -135,7 +134,7 @@ def main(
     with output_folder(out) as made:
         (made / "layer_features.md").write_text(text + "\n")
         report.layers_picture(rows, numbers, title, made / "layer_features.png")
-        (made / "layer_features.json").write_text(json.dumps(description, indent=1) + "\n")
+        write_json(made / "layer_features.json", description)
     for each in readings:
         if each.grid:
             size = " x ".join(map(str, each.shape[:2]))

@@ -61,7 +61,7 @@ def main(
 ) -> None:
     """Hide every part of a picture in turn and see what the net makes of the rest.
 
-    Example: python tools/occlusion.py --ckpt runs/shapes --images cat.jpg --class cat
+    Example: zfnet-jax occlusion --ckpt runs/shapes --images cat.jpg --class cat
 
     occlusion.npz holds probability (rows, cols, classes), activity (rows, cols) and top_left (rows,
     cols, 2); of several pictures the first two have the picture as their first axis.

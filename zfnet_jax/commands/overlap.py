@@ -1,6 +1,5 @@
 """List the near-duplicates of two picture collections, to leave them out of training."""
 
-import json
 import shlex
 from collections import Counter
 from functools import partial
@@ -11,7 +10,7 @@ import numpy as np
 import tyro
 
 from zfnet_jax.commands import command_line
-from zfnet_jax.core.files import expect_free, output_folder
+from zfnet_jax.core.files import expect_free, output_folder, write_json
 from zfnet_jax.data.pictures import Pictures, open_pictures
 from zfnet_jax.data.source import Skipped, warn_of_skipped
 from zfnet_jax.experiments.overlap import (
@@ -46,7 +45,7 @@ def main(
 ) -> None:
     """Find the pictures that two collections share, or one has twice, by normalised correlation.
 
-    Example: python tools/overlap.py caltech101 imagenet --out overlap
+    Example: zfnet-jax overlap caltech101 imagenet --out overlap
 
     Then train without them: --data.source folder:imagenet --data.exclude overlap/exclude.txt
 
@@ -110,7 +109,7 @@ def main(
             threshold,
             list(excluded.items()),
         )
-        (made / "overlap.json").write_text(json.dumps(description, indent=1) + "\n")
+        write_json(made / "overlap.json", description)
         (made / "exclude.txt").write_text("".join(f"{name}\n" for name in excluded), "utf-8")
     for each in told.values():
         print(_told(each))

@@ -43,7 +43,7 @@ def main(
 ) -> None:
     """Ask how often the square that costs most lies on the object, of a net and a random one.
 
-    Example: python tools/pointing.py --ckpt runs/shapes
+    Example: zfnet-jax pointing --ckpt runs/shapes
 
     Each picture is a forward pass for every position of the square, by default 961 at 64 pixels;
     --count 50 is a first impression.

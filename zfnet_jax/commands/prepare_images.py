@@ -25,7 +25,7 @@ def main(
 ) -> None:
     """Pack a folder of pictures into a data set that training reads quickly.
 
-    Example: python tools/prepare_images.py photos --out datasets --size 256
+    Example: zfnet-jax prepare-images photos --out datasets --size 256
 
     Args:
       folder: FOLDER/CLASS/PICTURE, or FOLDER/train/CLASS/PICTURE and FOLDER/val/CLASS/PICTURE.

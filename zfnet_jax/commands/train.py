@@ -72,11 +72,11 @@ def _parse(args: Sequence[str] | None) -> tuple[Command, TrainConfig]:
     ) -> tuple[Command, TrainConfig]:
         """Train a net, or go on with a run.
 
-        Example: python -m zfnet_jax.train --config configs/caltech101.py --workdir runs/caltech101
+        Example: zfnet-jax train --config configs/caltech101.py --workdir runs/caltech101
         """
         return command, config
 
-    return command_line.parse(bind, words)
+    return command_line.parse(bind, words, prog="zfnet-jax train", config=(tyro.conf.DisallowNone,))
 
 
 DEFAULT = TrainConfig(

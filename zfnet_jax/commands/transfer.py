@@ -1,6 +1,5 @@
 """Measure what a net is worth on other pictures, as in Tables 4 to 6 and Fig 9."""
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ import tyro
 
 from zfnet_jax import config
 from zfnet_jax.commands import command_line
-from zfnet_jax.core.files import output_folder
+from zfnet_jax.core.files import output_folder, write_json
 from zfnet_jax.data.source import expect_all_there
 from zfnet_jax.data.voc import open_voc
 from zfnet_jax.experiments import features, transfer
@@ -52,7 +51,7 @@ def main(
 ) -> None:
     """Train a new softmax on a net's features, over the number of images a class.
 
-    Example: python tools/transfer.py --ckpt runs/half --source folder:pictures --classes unseen
+    Example: zfnet-jax transfer --ckpt runs/half --source folder:pictures --classes unseen
 
     Stopped at any point, the same command goes on from what is finished.
 
@@ -153,7 +152,7 @@ def _write(
     with output_folder(out) as made:
         (made / "transfer.md").write_text(text + "\n")
         report.transfer_picture(rows, title, made / "transfer.png")
-        (made / "transfer.json").write_text(json.dumps(description, indent=1) + "\n")
+        write_json(made / "transfer.json", description)
     print(text)
     for n, short in left_out.items():
         print(f"left out at {n} a class, too few pictures: {as_text(short)}")
@@ -218,7 +217,7 @@ def _voc(
         (made / "voc.md").write_text(text + "\n")
         title = f"PASCAL VOC 2012, train to val, features of {wanted.layer}"
         report.voc_picture(precisions, title, made / "voc.png")
-        (made / "voc.json").write_text(json.dumps(description, indent=1) + "\n")
+        write_json(made / "voc.json", description)
     print(text)
     print(f"wrote voc.png, .md and .json to {out}: {len(pool)} pictures")
 

@@ -41,6 +41,24 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, "utf-8")
 
 
+def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
+    """Writes a value as JSON; the file appears only when it is whole.
+
+    Args:
+      path: the file; one of this name is replaced.
+      value: what `json.dumps` takes, with finite numbers alone.
+      indent: spaces of a level; None writes one line.
+
+    Raises:
+      ValueError: a number is not finite, which JSON cannot say.
+    """
+    try:
+        text = json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: expected finite numbers ({error})") from None
+    write_text(path, text + "\n")
+
+
 @contextlib.contextmanager
 def output_folder(out: Path) -> Iterator[Path]:
     """A temporary folder to write to, whose files move to `out` at the end.

@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from zfnet_jax.experiments.ablation import ABLATIONS, Ablation, Errors, errors_of
 from zfnet_jax.experiments.conclusions import judge
 from zfnet_jax.experiments.spread import spread
-from zfnet_jax.report import markdown
+from zfnet_jax.report.tables import markdown_table, percent
 from zfnet_jax.zfnet.architecture import ZFNET
 
 Parts = Sequence[Mapping[str, Any]]
@@ -40,7 +40,7 @@ def table(parts: Parts) -> str:
         [
             ablation.title,
             str(len(mine)),
-            *(markdown.percent(*spread(_column(mine, name))) for name in Errors._fields),
+            *(percent(*spread(_column(mine, name))) for name in Errors._fields),
             *(f"{100 * error:.1f}" for error in ablation.paper),
             f"{mine[0]['parameters']:,}",
             f"{ablation.of(ZFNET).parameter_count(1000):,}",
@@ -51,16 +51,16 @@ def table(parts: Parts) -> str:
     judged = [
         [
             each.text,
-            markdown.percent(*spread(each.margins), sign="+"),
+            percent(*spread(each.margins), sign="+"),
             f"{100 * each.paper:+.1f}",
             each.verdict,
         ]
         for each in judge(_by_seed(parts))
         if each.margins
     ]
-    tables = [markdown.table(head, rows)]
+    tables = [markdown_table(head, rows)]
     if judged:
-        tables.append(markdown.table(["the paper's conclusion", "by", "paper", "here"], judged))
+        tables.append(markdown_table(["the paper's conclusion", "by", "paper", "here"], judged))
     return "\n\n".join(tables)
 
 

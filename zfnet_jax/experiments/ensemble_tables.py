@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from zfnet_jax.report import markdown
+from zfnet_jax.report.tables import markdown_table
 
 PAPER = (
     ("paper: Krizhevsky, 1 net", 0.407, 0.182),
@@ -44,7 +44,7 @@ def table(names: Sequence[str], scores: Scores) -> str:
     ]
     empty = [""] * (len(head) - 3)
     rows += [[name, *empty, f"{100 * top1:.1f}", f"{100 * top5:.1f}"] for name, top1, top5 in PAPER]
-    return markdown.table(head, rows)
+    return markdown_table(head, rows)
 
 
 def views(count: int) -> str:

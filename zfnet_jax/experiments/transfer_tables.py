@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
 
 from zfnet_jax.experiments import transfer
 from zfnet_jax.experiments.transfer import PRE_TRAINED, SCRATCH
-from zfnet_jax.report import markdown
+from zfnet_jax.report.tables import markdown_table, percent
 
 CALTECH_101 = {
     PRE_TRAINED: {15: "83.8 ± 0.5", 30: "86.5 ± 0.5"},
@@ -64,13 +64,13 @@ def transfer_text(rows: Sequence[transfer.Row]) -> str:
             row.model,
             str(row.n),
             str(row.classes),
-            markdown.percent(row.mean, row.std),
+            percent(row.mean, row.std),
             CALTECH_101[row.model].get(row.n, "-"),
             CALTECH_256[row.model].get(row.n, "-"),
         )
         for row in rows
     ]
-    return markdown.table(heads, lines)
+    return markdown_table(heads, lines)
 
 
 def transfer_picture(rows: Sequence[transfer.Row], title: str, path: Path) -> None:
@@ -118,12 +118,12 @@ def layers_text(rows: Sequence[Any], numbers: Mapping[str, int]) -> str:
             row.net,
             row.layer,
             row.classifier,
-            markdown.percent(row.mean, row.std),
+            percent(row.mean, row.std),
             *TABLE_7[row.classifier].get(numbers[row.layer], ("-", "-")),
         )
         for row in rows
     ]
-    return markdown.table(heads, lines)
+    return markdown_table(heads, lines)
 
 
 def layers_picture(rows: Sequence[Any], numbers: Mapping[str, int], title: str, path: Path) -> None:
@@ -165,7 +165,7 @@ def voc_text(found: Mapping[str, float | None]) -> str:
     known = [value for value in found.values() if value is not None]
     mean = f"{100 * sum(known) / len(known):.1f}" if known else "-"
     lines.append(("mean", mean, f"{sum(VOC_2012.values()) / len(VOC_2012):.1f}"))
-    return markdown.table(("class", "average precision, %", "paper, on the test set"), lines)
+    return markdown_table(("class", "average precision, %", "paper, on the test set"), lines)
 
 
 def voc_picture(found: Mapping[str, float | None], title: str, path: Path) -> None:
