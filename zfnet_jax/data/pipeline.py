@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-import grain
 import numpy as np
 
 from zfnet_jax.core.devices import processors
@@ -190,6 +189,8 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
 
 
 def _in_threads(read: Callable[[int], Batch], numbers: range, threads: int) -> Iterator[Batch]:
+    import grain  # slow to import
+
     threads = threads or processors()
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=min(threads + 2, 32))
     numbered = grain.MapDataset.range(numbers.start, numbers.stop).map(read)

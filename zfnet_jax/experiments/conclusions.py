@@ -5,8 +5,6 @@ import statistics
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from scipy.special import stdtrit
-
 from zfnet_jax.experiments.ablation import ABLATIONS, Errors
 from zfnet_jax.experiments.spread import spread
 
@@ -120,6 +118,8 @@ class Judgement(NamedTuple):
     @property
     def verdict(self) -> str:
         """In words; "holds" only where 95 % confidence in the mean margin leaves no doubt of it."""
+        from scipy.special import stdtrit  # slow to import
+
         if not self.margins:
             return "models missing"
         if self.premises and statistics.fmean(self.premises) <= 0:

@@ -3,10 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
-
 
 def training_curves(lines: list[dict[str, Any]], path: Path) -> None:
     """Draws loss and top-1 error over epochs, training and validation.
@@ -15,6 +11,11 @@ def training_curves(lines: list[dict[str, Any]], path: Path) -> None:
       lines: of metrics.jsonl.
       path: the picture to write.
     """
+    # Slow to import, and used only when a run ends.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     loss, error = figure.subplots(1, 2)

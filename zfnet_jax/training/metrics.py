@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from tensorboardX import SummaryWriter
 
 from zfnet_jax.config import LoopConfig
 from zfnet_jax.core.files import write_text
@@ -92,6 +91,8 @@ class MetricsLog:
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
         self._written = {(line["split"], line["step"]) for line in lines}
         self._file = path.open("a")
+        from tensorboardX import SummaryWriter  # slow to import
+
         self._board = SummaryWriter(str(run), purge_step=step + 1)
 
     def __enter__(self) -> "MetricsLog":
