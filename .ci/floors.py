@@ -7,7 +7,7 @@ from pathlib import Path
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 extras = project["optional-dependencies"]
 requirements = [*project["dependencies"]]
-for extra in ("experiments", "import", "tfds", "test"):
+for extra in ("experiments", "heic", "import", "tfds", "test"):
     requirements += extras[extra]
 for requirement in requirements:
     if not requirement.startswith(project["name"]):  # an extra that names others

@@ -2,33 +2,101 @@
 
 Zeiler & Fergus 2014, section 3: the short side is resized to 256 and the centre 256x256 is kept.
 The two steps are one here: the largest centred square of the picture is resampled to the frame, so
-a picture of 1 x 50000 pixels costs no more than its middle pixel.
+a picture of 1 x 50000 pixels costs no more than its middle pixel. What the values of a file mean is
+said in `pixel_modes`.
+
+A small file can hold a picture that takes gigabytes or minutes to decode. `MAX_SIDE`, `MAX_PIXELS`,
+`MAX_BYTES` and `MAX_SCANNED_PIXELS` are checked on the header, before any pixel is decoded.
 """
 
+import contextlib
+import errno
+import importlib
 import io
+import os
+import re
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, ROWSPERSTRIP, TILELENGTH, TILEWIDTH
+
+from zfnet_jax.data.pixel_modes import (
+    HELD_BYTES,
+    TRANSPARENT_COLOUR_BYTES,
+    Averageable,
+    UnreadableImage,
+    averageable,
+    expect_filled_colours,
+    expect_known_values,
+    has_deep_colours,
+)
+
+RULES = 2
+"""The version of what is read, refused and how: kept outcomes of another one are not used."""
+
+MAX_SIDE = 65_535
+"""The longest side, in pixels: JPEG's own limit. Pillow keeps a pointer for each row, and decoders
+work row by row, so that a picture of 1 x 256,000,000 takes gigabytes and a minute."""
 
 MAX_PIXELS = 256_000_000
-"""Pictures with more pixels are refused from their header, before any memory is asked for."""
+"""The most pixels, which bounds the time: two to three seconds as PNG. The largest photographs
+have 200 million."""
+
+MAX_BYTES = 2**30
+"""The most memory that decoding may take, in bytes, for each thread: `MAX_PIXELS` as RGB."""
+
+MAX_SCANNED_PIXELS = 10 * MAX_PIXELS
+"""The most pixels times scans of a JPEG: the ten scans that libjpeg writes, of the largest picture.
+
+A progressive JPEG may visit all its pixels in any number of scans, each of a few bytes: 400 scans
+of 8,000 x 8,000 pixels take 289 KB and a minute."""
+
+
+def _register_heif() -> bool:
+    """Adds the reader of HEIC pictures, as iPhones take them, where pillow-heif is installed."""
+    try:
+        plugin = importlib.import_module("pillow_heif")
+    except ImportError:
+        return False
+    plugin.register_heif_opener(decode_threads=1)  # Pictures are decoded side by side already.
+    return True
+
 
 Image.init()  # Loads the readers; which there are depends on how Pillow was built.
+HAS_HEIF = _register_heif()
+"""Whether HEIC pictures can be read."""
+
 FORMATS = tuple(
     name
-    for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+    for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
     if name in Image.OPEN
 )
 """Pillow's readers that are tried: pictures only; its EPS reader, for one, starts Ghostscript."""
 
-BACKGROUND = (255, 255, 255)
-"""What transparent pixels are laid on: white, as most programs and pages show them."""
+# What a format's decoder holds beside the picture, in bytes for each pixel and band, measured as
+# the peak of the process's memory and rounded up.
+_DECODER_BYTES = {"WEBP": 4, "JPEG2000": 7, "AVIF": 3, "HEIF": 2}
+_JPEG_FORMATS = ("JPEG", "MPO")  # MPO is a JPEG with further pictures behind it.
+_COEFFICIENT_BYTES = 2  # Of a JPEG with more than one scan, all of which is kept until the last.
 
-# Pillow's own limit is half a warning and half an error; `_open` checks ours instead. What Pillow
-# warns about (a damaged EXIF block, mostly) does not touch the pixels, and a local catch_warnings
-# is not thread-safe.
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+"""Of HEIC pictures, which are named where they cannot be read."""
+
+# The first box of a HEIC file names its brands; AVIF files have others.
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+# Any JPEG marker but restarts; 0xFF 0x00 is a value of the compressed data.
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+_START_OF_SCAN, _END_OF_IMAGE = b"\xda", b"\xd9"
+
+# Pillow's own limit is half a warning and half an error; `_expect_within_limits` checks ours
+# instead. What Pillow warns about (a damaged EXIF block, mostly) does not touch the pixels, and a
+# local catch_warnings is not thread-safe.
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -51,16 +119,12 @@ _TRANSPOSITIONS = {
 }
 
 
-class UnreadableImage(ValueError):
-    """A picture that cannot be decoded; the message is the reason, in one line, without a name."""
-
-
 def decode(image: bytes | np.ndarray, frame: int) -> np.ndarray:
     """Decodes a picture, resizes its short side to `frame` and keeps the centre square.
 
-    Zeiler & Fergus 2014, section 3. EXIF orientation is applied; grey, palette and CMYK pictures
-    become RGB; 16-bit grey is scaled to 8 bits; transparency is laid on white; of an animation the
-    first picture is taken. Thread-safe; the work runs outside Python's lock.
+    Zeiler & Fergus 2014, section 3. EXIF orientation is applied; pictures of every mode become RGB
+    by the table in `pixel_modes`; transparency is laid on white; of an animation the first picture
+    is taken. Thread-safe; the work runs outside Python's lock.
 
     Args:
       image: an encoded file, in one of `FORMATS`, or a raw (H, W, 3) uint8 array.
@@ -70,40 +134,131 @@ def decode(image: bytes | np.ndarray, frame: int) -> np.ndarray:
       (frame, frame, 3) uint8, RGB.
 
     Raises:
-      UnreadableImage: not a picture, truncated, or more than `MAX_PIXELS`.
+      UnreadableImage: not a picture, truncated, beyond a limit of this module, or with values of
+        unknown meaning.
       ValueError: `image` is an array of another shape or dtype.
+      OSError: there is not enough memory at the moment.
     """
     if isinstance(image, np.ndarray):
-        return _square(_from_array(image), frame)
-    picture = _open(image)
+        return _square(averageable(_from_array(image)), frame)
     try:
+        picture = open_picture(image)
+        deep = has_deep_colours(picture)
         picture.draft(None, (_REDUCING_GAP * frame, _REDUCING_GAP * frame))
-        picture.load()
-        square = _square(_to_8_bits(picture), frame, _orientation(picture))
-    except (UnreadableImage, MemoryError):
-        raise
-    except Exception as error:  # Pillow raises whatever the damage makes its readers trip over.
-        raise UnreadableImage(f"damaged {picture.format} file: {_one_line(error)}") from error
-    return square
+        with _refusing_damage(picture.format):
+            picture.load()
+            if deep:
+                expect_filled_colours(picture)
+            return _square(averageable(picture), frame, _orientation(picture))
+    except MemoryError as error:  # No fault of the file's, which may be read another time.
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from error
 
 
-def _open(encoded: bytes) -> Image.Image:
-    """Reads the header alone."""
+def open_picture(encoded: bytes) -> ImageFile:
+    """Reads the header of a picture, and checks the limits; its pixels are not decoded yet.
+
+    Args:
+      encoded: a file's bytes.
+
+    Raises:
+      UnreadableImage: not a picture, beyond a limit of this module, or with values of unknown
+        meaning.
+    """
     if not encoded:
         raise UnreadableImage("the file is empty")
     try:
         picture = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except Image.UnidentifiedImageError:
-        raise UnreadableImage("not a picture in a known format") from None
+        raise UnreadableImage(_why_unidentified(encoded)) from None
     except MemoryError:
         raise
     except Exception as error:
         raise UnreadableImage(f"damaged header: {_one_line(error)}") from error
-    tags = getattr(picture, "tag_v2", {})  # TIFF only: a tile may be larger than its picture.
-    for width, height in (picture.size, (tags.get(TILEWIDTH, 0), tags.get(TILELENGTH, 0))):
-        if width * height > MAX_PIXELS:
-            raise UnreadableImage(f"{width} x {height} pixels, expected at most {MAX_PIXELS:,}")
+    with _refusing_damage(picture.format):
+        _expect_within_limits(picture, encoded)
+        expect_known_values(picture)
     return picture
+
+
+@contextlib.contextmanager
+def _refusing_damage(form: str | None) -> Iterator[None]:
+    """Makes one error of those that Pillow raises: whatever the damage makes its readers trip over.
+
+    Raises:
+      UnreadableImage: the file is damaged.
+    """
+    try:
+        yield
+    except (UnreadableImage, MemoryError):
+        raise
+    except Exception as error:
+        raise UnreadableImage(f"damaged {form} file: {_one_line(error)}") from error
+
+
+def _why_unidentified(encoded: bytes) -> str:
+    if encoded[4:8] == b"ftyp" and encoded[8:12] in _HEIF_BRANDS:
+        if not HAS_HEIF:
+            return "a HEIC picture, which needs the package pillow-heif; it is not installed"
+        return "damaged HEIF file"
+    if encoded.startswith(_TIFF_MAGIC):
+        return "a TIFF file that is damaged, or whose pixels are of a kind that cannot be read"
+    return "not a picture in a known format"
+
+
+def _expect_within_limits(picture: Image.Image, encoded: bytes) -> None:
+    """Raises UnreadableImage where decoding would take too much memory or time."""
+    width, height = picture.size
+    tags = getattr(picture, "tag_v2", {})  # TIFF only: a tile may be larger than its picture.
+    for across, down in ((width, height), (tags.get(TILEWIDTH, 0), tags.get(TILELENGTH, 0))):
+        if max(across, down) > MAX_SIDE:
+            raise UnreadableImage(
+                f"{across} x {down} pixels, expected sides of at most {MAX_SIDE:,}"
+            )
+        if across * down > MAX_PIXELS:
+            raise UnreadableImage(f"{across} x {down} pixels, expected at most {MAX_PIXELS:,}")
+    scans = _count_scans(encoded) if picture.format in _JPEG_FORMATS else 1
+    if scans > 1 and scans * width * height > MAX_SCANNED_PIXELS:
+        raise UnreadableImage(
+            f"{scans} scans of {width} x {height} pixels, expected at most "
+            f"{MAX_SCANNED_PIXELS // (width * height)} for this size"
+        )
+    held = width * height * _bytes_per_pixel(picture, scans) + _block_bytes(picture, tags)
+    if held > MAX_BYTES:
+        raise UnreadableImage(
+            f"{width} x {height} pixels in mode {picture.mode} of {picture.format} take "
+            f"{held / 2**30:.1f} GiB of memory to decode, expected at most {MAX_BYTES / 2**30:g}"
+        )
+
+
+def _bytes_per_pixel(picture: Image.Image, scans: int) -> int:
+    """The memory for each pixel: of the picture, of copies in other modes, of the decoder."""
+    bands = len(picture.getbands())
+    held = HELD_BYTES[picture.mode] + _DECODER_BYTES.get(picture.format or "", 0) * bands
+    if "transparency" in picture.info:
+        held += TRANSPARENT_COLOUR_BYTES
+    return held + (_COEFFICIENT_BYTES * bands if scans > 1 else 0)
+
+
+def _block_bytes(picture: Image.Image, tags: Any) -> int:
+    """What libtiff holds of a compressed TIFF at a time: a strip, or a tile."""
+    if picture.info.get("compression") == "raw":
+        return 0
+    width, height = picture.size
+    across = tags.get(TILEWIDTH, width)
+    down = tags.get(TILELENGTH, min(tags.get(ROWSPERSTRIP, height), height))
+    return across * down * sum(tags.get(BITSPERSAMPLE, (0,))) // 8
+
+
+def _count_scans(jpeg: bytes) -> int:
+    """How many scans a JPEG has: its headers are walked over, since a thumbnail has its own."""
+    scans, position = 0, 2
+    while marker := _JPEG_MARKER.search(jpeg, position):
+        if marker[1] == _END_OF_IMAGE:
+            break
+        scans += marker[1] == _START_OF_SCAN
+        length = int.from_bytes(jpeg[marker.end() : marker.end() + 2])
+        position = marker.end() + max(length, 2)
+    return scans
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:
@@ -115,35 +270,20 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """Makes it L or RGB, whatever the file stores."""
-    if picture.mode in ("L", "RGB") and "transparency" not in picture.info:
-        return picture
-    if picture.mode.startswith("I"):
-        grey = np.asarray(picture)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise UnreadableImage("32-bit grey values, expected 8 or 16 bits")
-        return Image.fromarray(((grey.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
-    if picture.mode == "F":
-        raise UnreadableImage("floating-point grey values, expected 8 or 16 bits")
-    if picture.has_transparency_data:
-        opaque = picture.convert("RGBA")
-        background = Image.new("RGBA", picture.size, BACKGROUND)
-        return Image.alpha_composite(background, opaque).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _square(picture: Image.Image, frame: int, orientation: int = 1) -> np.ndarray:
-    width, height = picture.size
+def _square(source: Averageable, frame: int, orientation: int = 1) -> np.ndarray:
+    """Resamples the largest centred square of a picture, (frame, frame, 3) uint8."""
+    width, height = source.picture.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
-    square = picture.resize(
-        (frame, frame), _FILTER, (left, top, left + side, top + side), reducing_gap=_REDUCING_GAP
+    # Pillow reduces by whole factors in all modes but this.
+    gap = None if source.picture.mode == "I;16" else _REDUCING_GAP
+    small = source.picture.resize(
+        (frame, frame), _FILTER, (left, top, left + side, top + side), reducing_gap=gap
     )
     # A centred square turns about its own centre: turning the small result is enough.
     if orientation in _TRANSPOSITIONS:
-        square = square.transpose(_TRANSPOSITIONS[orientation])
-    return np.asarray(square.convert("RGB"))
+        small = small.transpose(_TRANSPOSITIONS[orientation])
+    return source.to_rgb(small)
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -1,11 +1,11 @@
 """How large pictures are, from their headers, and which of them a net sees enlarged."""
 
-import io
 from collections.abc import Iterable
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
+from zfnet_jax.data.decode import open_picture
 from zfnet_jax.data.source import Source
 
 
@@ -17,7 +17,7 @@ def picture_size(image: bytes | np.ndarray) -> tuple[int, int]:
     """
     if isinstance(image, np.ndarray):
         return image.shape[0], image.shape[1]
-    with Image.open(io.BytesIO(image)) as picture:
+    with open_picture(image) as picture:
         width, height = picture.size
         turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
     return (width, height) if turned else (height, width)

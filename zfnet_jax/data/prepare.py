@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from zfnet_jax.core.devices import processors
 from zfnet_jax.core.extras import import_extra
-from zfnet_jax.data.decode import UnreadableImage, decode
+from zfnet_jax.data.decode import decode
 from zfnet_jax.data.folder import open_folder
+from zfnet_jax.data.pixel_modes import UnreadableImage
 from zfnet_jax.data.source import Source, Splits
 
 JPEG_QUALITY = 95

@@ -21,10 +21,11 @@ from tqdm import tqdm
 from zfnet_jax import __version__
 from zfnet_jax.core.devices import processors
 from zfnet_jax.core.files import write_text
-from zfnet_jax.data.decode import FORMATS, UnreadableImage, decode
+from zfnet_jax.data.decode import FORMATS, HAS_HEIF, HEIF_SUFFIXES, RULES, decode
+from zfnet_jax.data.pixel_modes import UnreadableImage
 from zfnet_jax.data.source import Skipped
 
-_READER = f"zfnet_jax {__version__}, pillow {PIL.__version__}"
+_READER = f"zfnet_jax {__version__}, rules {RULES}, pillow {PIL.__version__}, heif {HAS_HEIF}"
 _FRAME = 8  # Decoding for a tiny frame reads every byte and is the cheapest for JPEG.
 _BATCH = 1024  # Files handed to the threads at a time.
 _CANNOT_BE_READ = "cannot be read: "  # Said of a file, not of its bytes: never cached.
@@ -79,7 +80,8 @@ def _printable(name: str) -> str:
 
 @cache
 def _suffixes() -> frozenset[str]:
-    return frozenset(s for s, name in Image.registered_extensions().items() if name in FORMATS)
+    known = Image.registered_extensions().items()
+    return HEIF_SUFFIXES | {suffix for suffix, form in known if form in FORMATS}
 
 
 def _stamp(path: Path) -> list[int]:
