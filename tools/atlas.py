@@ -1,6 +1,6 @@
 """Make the feature atlas: the strongest units of every map, projected, as a browsable folder."""
 
-from zfnet_jax.commands import atlas
+from zfnet_jax.__main__ import console
 
 if __name__ == "__main__":
-    atlas.run()
+    console("atlas")

@@ -1,6 +1,6 @@
 """Show what a layer's feature maps respond to: projections beside image patches, as in Fig 2."""
 
-from zfnet_jax.commands import deconv
+from zfnet_jax.__main__ import console
 
 if __name__ == "__main__":
-    deconv.run()
+    console("deconv")

@@ -1,6 +1,6 @@
 """Make one small file of a trained net, which every tool takes as --ckpt."""
 
-from zfnet_jax.commands import export_weights
+from zfnet_jax.__main__ import console
 
 if __name__ == "__main__":
-    export_weights.run()
+    console("export-weights")

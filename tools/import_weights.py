@@ -1,6 +1,6 @@
 """Make a net of this package's out of another program's file, which every tool takes as --ckpt."""
 
-from zfnet_jax.commands import import_weights
+from zfnet_jax.__main__ import console
 
 if __name__ == "__main__":
-    import_weights.run()
+    console("import-weights")

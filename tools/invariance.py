@@ -1,6 +1,6 @@
 """Show how features move when pictures are moved, enlarged and turned, as in Fig 5."""
 
-from zfnet_jax.commands import invariance
+from zfnet_jax.__main__ import console
 
 if __name__ == "__main__":
-    invariance.run()
+    console("invariance")

@@ -1,6 +1,6 @@
 """Measure what each layer of a net is worth on other pictures, as in Table 7."""
 
-from zfnet_jax.commands import layer_features
+from zfnet_jax.__main__ import console
 
 if __name__ == "__main__":
-    layer_features.run()
+    console("layer-features")

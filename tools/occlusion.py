@@ -1,6 +1,6 @@
 """Slide a square over pictures and show what the net says of them, as in Fig 7."""
 
-from zfnet_jax.commands import occlusion
+from zfnet_jax.__main__ import console
 
 if __name__ == "__main__":
-    occlusion.run()
+    console("occlusion")

@@ -1,6 +1,6 @@
 """List the near-duplicates of two picture collections, to leave them out of training."""
 
-from zfnet_jax.commands import overlap
+from zfnet_jax.__main__ import console
 
 if __name__ == "__main__":
-    overlap.run()
+    console("overlap")

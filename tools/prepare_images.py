@@ -1,6 +1,6 @@
 """Packs a folder of pictures into a data set that training reads quickly."""
 
-from zfnet_jax.commands import prepare_images
+from zfnet_jax.__main__ import console
 
 if __name__ == "__main__":
-    prepare_images.run()
+    console("prepare-images")

@@ -1,6 +1,6 @@
 """Measure what a net is worth on other pictures, as in Tables 4 to 6 and Fig 9."""
 
-from zfnet_jax.commands import transfer
+from zfnet_jax.__main__ import console
 
 if __name__ == "__main__":
-    transfer.run()
+    console("transfer")

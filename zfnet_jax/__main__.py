@@ -6,6 +6,21 @@ from collections.abc import Sequence
 
 from zfnet_jax import __version__
 from zfnet_jax.commands import COMMANDS
+from zfnet_jax.core import signals
+
+
+def console(*command: str) -> None:
+    """Runs the process's own command line, after the words given; a process starts here.
+
+    Args:
+      *command: nothing, or the name of a command.
+
+    Raises:
+      SystemExit: as `main`.
+    """
+    # First, since a command takes seconds to import.
+    signals.watch()
+    main([*command, *sys.argv[1:]])
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -47,4 +62,4 @@ def _help() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    console()

@@ -1,6 +1,6 @@
 """`python -m zfnet_jax.train`, the same as `zfnet-jax train`."""
 
-from zfnet_jax.commands.train import run
+from zfnet_jax.__main__ import console
 
 if __name__ == "__main__":
-    run()
+    console("train")

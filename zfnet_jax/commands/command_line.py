@@ -5,13 +5,14 @@ import functools
 import inspect
 import io
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
+from zfnet_jax.core import signals
 from zfnet_jax.core.memory import keep_freed_memory
 
 T = TypeVar("T")
@@ -27,13 +28,14 @@ def run(main: Callable[..., object], args: Sequence[str] | None = None) -> None:
     Raises:
       SystemExit: with code 2 after an error in one line, where `main` raises ValueError or OSError
         (what a user can put right) or the options are wrong; 130 after Ctrl-C and 143 after
-        SIGTERM, once temporary folders are gone; 0 after `--help`.
+        SIGTERM, with nothing half-written; 0 after `--help`.
     """
 
     keep_freed_memory()
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    with one_line_errors():
+    with signals.watched(), one_line_errors():
+        signals.check()
         parse(_bound(main), args, prog=_program(main), config=(tyro.conf.DisallowNone,))()
+        signals.check()
 
 
 def _bound(main: Callable[..., object]) -> Callable[..., Callable[[], object]]:
@@ -96,9 +98,6 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
     except (ValueError, OSError) as error:
         message = str(error)
         if isinstance(error, OSError) and error.filename is not None and error.strerror:
@@ -107,13 +106,23 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(2)
 
 
+@contextlib.contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Says, where a signal stops the block, that the same command goes on from what it saved."""
+    try:
+        yield
+    except signals.Stopped:
+        print(f"stopped and saved; the same command goes on from {folder}")
+        raise
+
+
 def _unbox(message: str) -> str:
     """The text inside tyro's box, without its frame and its pointers to the help text."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", message)
     rows = [line.strip("│ ") for line in plain.splitlines() if not line.startswith(("╭", "╰"))]
     sections = re.split(r"─{3,}", " ".join(rows))
-    told = [s.strip() for s in sections if not re.match(r"\s*(For full|Argument) helptext", s)]
-    return "; ".join(told)
+    messages = [s.strip() for s in sections if not re.match(r"\s*(For full|Argument) helptext", s)]
+    return "; ".join(messages)
 
 
 def expect(name: str, value: object, holds: bool, form: str) -> None:
