@@ -18,6 +18,7 @@ import pytest
 from jax import Array
 from jax.tree_util import Partial
 
+from zfnet_jax.core import signals
 from zfnet_jax.zfnet.architecture import Architecture, ContrastNorm, Conv, Dense, MaxPool
 from zfnet_jax.zfnet.model import ZFNet, forward
 from zfnet_jax.zfnet.trace import Params, Trace
@@ -136,6 +137,14 @@ def _cache_home(tmp_path_factory: pytest.TempPathFactory):
     """Folder scans keep their cache away from the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unhurried():
+    """A signal that a test sends to its own process does not end it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signals, "GRACE", 3600)
         yield
 
 

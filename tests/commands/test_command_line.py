@@ -1,11 +1,14 @@
 import dataclasses
 import importlib
 import itertools
+import signal
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
 from zfnet_jax.commands import COMMANDS, command_line
+from zfnet_jax.core import signals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,12 +123,29 @@ def test_bugs_keep_their_tracebacks():
         command_line.run(main, [])
 
 
-def test_interrupt(capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_never_lost(capsys, number: int):
     def main() -> None:
-        raise KeyboardInterrupt
+        try:
+            signal.raise_signal(number)
+        except BaseException:  # as libraries do
+            print("swallowed")
 
-    assert outcome(main) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert outcome(main) == 128 + number
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_the_same_command_goes_on_from_is_said(capsys, tmp_path: Path):
+    def main(saved: bool) -> None:
+        with command_line.resumable(tmp_path):
+            signal.raise_signal(signal.SIGTERM)
+            signals.check(saved=saved)
+
+    assert outcome(main, "--saved", "True") == 143
+    said = f"stopped and saved; the same command goes on from {tmp_path}\n"
+    assert capsys.readouterr() == (said, "")
+    assert outcome(main, "--saved", "False") == 143
+    assert capsys.readouterr() == ("", "")
 
 
 def test_parse_returns_what_was_built():

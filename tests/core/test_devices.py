@@ -21,7 +21,7 @@ from command_runs import (
 )
 from jax.sharding import AxisType
 
-from zfnet_jax.core import devices, signals
+from zfnet_jax.core import devices
 from zfnet_jax.training import checkpoint
 
 pytest_plugins = ["tiny_runs"]
@@ -163,29 +163,3 @@ def test_sum_over_processes_is_exact_to_64_bits():
 def test_compute_dtype():
     assert devices.compute_dtype("auto") == jnp.float32  # on a CPU
     assert devices.compute_dtype("bfloat16") == jnp.bfloat16
-
-
-# Requests to stop
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_second_request_is_obeyed_at_once(number):
-    class Obeyed(Exception):
-        pass
-
-    def before(*_: object) -> None:
-        raise Obeyed
-
-    old = signal.signal(number, before)
-    try:
-        with signals.StopRequest() as stop:
-            assert not stop.noted()
-            signal.raise_signal(number)
-            assert stop.noted()
-            assert stop.agreed(1)
-            assert stop.signal == number
-            with pytest.raises(Obeyed):
-                signal.raise_signal(number)
-        assert signal.getsignal(number) is before
-    finally:
-        signal.signal(number, old)

@@ -1,13 +1,17 @@
 """Mining and projecting a data set, against the whole-image functions they are made of."""
 
+import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import CLASSES, TINY, Case
 
+from zfnet_jax.core import signals
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.preprocessing import Preprocessing, centre_view
 from zfnet_jax.data.source import Example
@@ -143,23 +147,46 @@ def test_patches_are_the_pictures_own_pixels(net: Net, frames: ImageSet, mined, 
             np.testing.assert_array_equal(stored[each, place], expected)
 
 
-def test_a_pass_that_was_stopped_goes_on(net, frames, mined, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(top_units, "SAVE_EVERY", 1)
+@pytest.mark.parametrize("save_every", [1, 50])
+def test_a_pass_that_was_stopped_goes_on(
+    net: Net, frames: ImageSet, mined, tmp_path: Path, monkeypatch, save_every: int
+):
+    monkeypatch.setattr(top_units, "SAVE_EVERY", save_every)
     progress = tmp_path / "mining.npz"
-    run = lambda stop: top_units.mine_image_set(
-        net, frames, LAYERS, K, batch_size=8, progress=progress, stopped=lambda: stop
-    )
-    assert run(True) is None
-    assert progress.exists()
-    found = run(False)
+
+    def mine() -> dict[str, LayerStatistics]:
+        return top_units.mine_image_set(net, frames, LAYERS, K, batch_size=8, progress=progress)
+
+    batches = top_units.numbered_batches
+
+    def interrupted(*args: Any, **options: Any) -> Iterator[Any]:
+        for number, batch in enumerate(batches(*args, **options)):
+            if number == 1:  # of three: the last ones are no less stopped than the others
+                signal.raise_signal(signal.SIGTERM)
+            yield batch
+
+    with monkeypatch.context() as patch, signals.watched():
+        patch.setattr(top_units, "numbered_batches", interrupted)
+        with pytest.raises(signals.Stopped) as stop:
+            mine()
+    assert stop.value.saved
+    with np.load(progress) as file:
+        assert file["position"] == 16
+    found = mine()
     for layer in LAYERS:
         for one, other in zip(found[layer].top, mined[layer].top, strict=True):
             np.testing.assert_array_equal(one, other)
         np.testing.assert_array_equal(found[layer].histogram, mined[layer].histogram)
 
 
-def test_another_net_does_not_go_on(net: Net, frames: ImageSet, tmp_path: Path):
+def test_with_another_choice_of_layers_it_begins_anew(
+    capsys, net: Net, frames: ImageSet, tmp_path: Path
+):
     progress = tmp_path / "mining.npz"
-    top_units.mine_image_set(net, frames, LAYERS, K, progress=progress)
-    with pytest.raises(ValueError, match=r"mining\.npz"):
-        top_units.mine_image_set(net, frames, ("conv2",), K, progress=progress)
+    for layer in ("conv1", "conv2"):
+        found = top_units.mine_image_set(net, frames, (layer,), K, progress=progress)
+        assert list(found) == [layer]
+    assert capsys.readouterr().err == (
+        f'warning: layers[0] "conv2": {progress} was started with "conv1"; expected the same; '
+        "mining begins anew\n"
+    )

@@ -405,9 +405,9 @@ def test_a_second_process_does_not_train_in_the_same_folder(
     zfnet: Zfnet, finished: Finished, tmp_path: Path
 ):
     run = shutil.copytree(finished.run, tmp_path / "run")
-    with run_folder.held(run):
+    with run_folder.locked(run):
         line = one_line(zfnet.train(run))
-    assert line.startswith(f"error: {run}: another process is training in it; expected one")
+    assert line.startswith(f"error: {run}: another process is writing to it; expected one")
     assert zfnet.train(run).returncode == 0  # what held it is gone
 
 

@@ -73,7 +73,6 @@ def evolve(
     for epoch in reversed(epochs):  # the last first, since what lives in the end is followed
         net = checkpoint.load(snapshots[epoch])
         tables = mine_image_set(net, frames, layers, 1, batch_size=batch_size)
-        assert tables is not None, "nothing stops it"
         chosen = responding_units(net, tables)
         if not maps:
             maps = {layer: pick(each) for layer, each in chosen.items()}

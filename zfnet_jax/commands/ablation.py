@@ -45,10 +45,8 @@ def main(
     for seed in dict.fromkeys(seeds):
         for each in chosen:
             known = len(record.parts)
-            signal = train(each, base, seed, out, record)
-            if signal:
-                print(f"stopped and saved; the same command goes on from {out}")
-                raise SystemExit(128 + signal)
+            with command_line.resumable(out):
+                train(each, base, seed, out, record)
             if len(record.parts) > known:
                 _write(record, base, config, out)
     _write(record, base, config, out)

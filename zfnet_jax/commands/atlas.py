@@ -1,6 +1,5 @@
 """Make the feature atlas: the strongest units of every map, projected, as a browsable folder."""
 
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,8 +10,7 @@ import tyro
 from zfnet_jax.analysis.evolution import Evolution, evolve
 from zfnet_jax.commands import command_line
 from zfnet_jax.commands.images import open_images, training_of
-from zfnet_jax.core import signals
-from zfnet_jax.core.files import expect_free, whole_folder
+from zfnet_jax.core.files import PARTIAL, beside, whole_folder, work_folder
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.source import expect_all_there
 from zfnet_jax.data.splits import open_splits
@@ -58,49 +56,35 @@ def main(
     """
     run = run_folder.run_of(ckpt)
     out = out or (run or Path()) / "atlas"
-    expect_free(out, overwrite=overwrite)
     command_line.expect("top", top, top >= 1, "1 or more")
     command_line.expect("batch-size", batch_size, batch_size >= 1, "1 or more")
-    net = checkpoint.load(ckpt)
-    layers = layers or mined_by_default(net.architecture)
-    for layer in layers:
-        net.architecture.index(layer)
-    opened = open_images(net, images)
-    source = opened.source
-    if len(source) < top:
-        print(f"{len(source)} pictures are fewer than --top {top}: no map shows more than that")
-    frames = opened.frames(net, cache_gib=0)
-    progress = out.absolute().parent / f".{out.name}.mining.npz"
-    progress.parent.mkdir(parents=True, exist_ok=True)
-    with signals.StopRequest() as stop, expect_all_there(source):
-        tables = mine_image_set(
-            net,
-            frames,
-            layers,
-            top,
-            batch_size=batch_size,
-            progress=progress,
-            stopped=stop.noted,
-        )
-        if tables is None:
-            print(f"stopped and saved; the same command goes on from {progress}")
-            raise SystemExit(128 + (stop.signal or 0))
-    with (
-        expect_all_there(source),
-        whole_folder(out, overwrite=overwrite) as folder,
-        tempfile.TemporaryDirectory(prefix=f".{out.name}-work-", dir=progress.parent) as work,
-    ):
-        subject = Subject(
-            title=net.name,
-            net=net,
-            frames=frames,
-            source=opened.origin,
-            tables=tables,
-            evolution=_evolution(net, run, layers, Path(work), batch_size) if evolution else {},
-            facts=_facts(net, run),
-            curves=_curves(run, folder),
-        )
-        dead = write_atlas(subject, folder, Path(work), control=control, seed=seed, raw=raw)
+    progress, work = beside(out, ".mining.npz"), beside(out, f".work{PARTIAL}")
+    with whole_folder(out, overwrite=overwrite) as folder:
+        net = checkpoint.load(ckpt)
+        layers = layers or mined_by_default(net.architecture)
+        for layer in layers:
+            net.architecture.index(layer)
+        opened = open_images(net, images)
+        source = opened.source
+        if len(source) < top:
+            print(f"{len(source)} pictures are fewer than --top {top}: no map shows more than that")
+        frames = opened.frames(net, cache_gib=0)
+        with expect_all_there(source), work_folder(work):
+            with command_line.resumable(progress):
+                tables = mine_image_set(
+                    net, frames, layers, top, batch_size=batch_size, progress=progress
+                )
+            subject = Subject(
+                title=net.name,
+                net=net,
+                frames=frames,
+                source=opened.origin,
+                tables=tables,
+                evolution=_evolution(net, run, layers, work, batch_size) if evolution else {},
+                facts=_facts(net, run),
+                curves=_curves(run, folder),
+            )
+            dead = write_atlas(subject, folder, work, control=control, seed=seed, raw=raw)
     progress.unlink(missing_ok=True)
     maps = sum(len(mined.histogram) for mined in tables.values())
     print(f"wrote {out}: open {out / 'index.html'}; {maps} maps, {dead} dead")

@@ -108,11 +108,12 @@ def one_line_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def resumable(folder: Path) -> Iterator[None]:
-    """Says, where a signal stops the block, that the same command goes on from what it saved."""
+    """Says, where a signal stops the block, whether the same command goes on from a folder."""
     try:
         yield
-    except signals.Stopped:
-        print(f"stopped and saved; the same command goes on from {folder}")
+    except signals.Stopped as stop:
+        if stop.saved:
+            print(f"stopped and saved; the same command goes on from {folder}")
         raise
 
 

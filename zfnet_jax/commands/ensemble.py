@@ -51,10 +51,8 @@ def main(
         together == "auto" and ensemble.goes_together(base, len(splits.train.class_names), count)
     )
     fit = ensemble.fit_together if at_once else ensemble.fit_one_by_one
-    signal = fit(runs, folders)
-    if signal:
-        print(f"stopped and saved; the same command goes on from {out}")
-        raise SystemExit(128 + signal)
+    with command_line.resumable(out):
+        fit(runs, folders)
     nets = [checkpoint.load(folder) for folder in folders]
     of = [digest(net.params) for net in nets]
     trained = []

@@ -17,25 +17,25 @@ import tyro
 from zfnet_jax import config as configs
 from zfnet_jax.commands import command_line
 from zfnet_jax.config import LoopConfig, OptimizerConfig, TrainConfig
-from zfnet_jax.core import devices
+from zfnet_jax.core import devices, signals
 from zfnet_jax.core.memory import keep_freed_memory
 from zfnet_jax.report.training_run import draw_training_run
 from zfnet_jax.training.run import fit
+from zfnet_jax.training.run_folder import locked
 
 
 def run(args: Sequence[str] | None = None) -> None:
     """The command line: `python -m zfnet_jax.train`."""
     keep_freed_memory()
-    with command_line.one_line_errors():
+    with signals.watched(), command_line.one_line_errors():
         command, config = _parse(args)
         devices.start(command.coordinator, command.processes, command.process)
         run = command.workdir or Path("runs") / config.name
-        signal = fit(config, run)
-        if signal:
-            print(f"stopped and saved; the same command goes on from {run}")
-            raise SystemExit(128 + signal)
-        if devices.is_first_process():
-            draw_training_run(run)
+        with command_line.resumable(run), locked(run):
+            fit(config, run)
+            if devices.is_first_process():
+                draw_training_run(run)
+        signals.check()
         print(f"look inside it: python tools/deconv.py --ckpt {run}")
 
 

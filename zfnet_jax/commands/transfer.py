@@ -124,10 +124,8 @@ def main(
         transfer.transfer(found[wanted.layer], pool, plan, record, c)
         if scratch is not None:
             runs = out / "scratch"
-            signal = transfer.from_scratch(scratch[0], source, pool, scratch[1], record, runs)
-            if signal:
-                print(f"stopped and saved; the same command goes on from {out}")
-                raise SystemExit(128 + signal)
+            with command_line.resumable(out):
+                transfer.from_scratch(scratch[0], source, pool, scratch[1], record, runs)
     about |= record.identity
     _write(out, about, record, {n: short for n, short in left_out.items() if short})
 

@@ -1,6 +1,7 @@
 """Devices and hosts: one program over a mesh whose only axis is the batch's."""
 
 import os
+import signal
 from typing import Any
 
 import jax
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from zfnet_jax.core import signals
 
 
 def processors() -> int:
@@ -90,6 +93,15 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
     if coordinator is not None:
         address = None if coordinator == "auto" else coordinator
         jax.distributed.initialize(address, processes, process)
+
+
+def share_stop(step: int) -> None:
+    """Notes SIGTERM in all processes after the same step, once one of them was sent it.
+
+    JAX takes SIGTERM over where there are several processes; each asks at every step.
+    """
+    if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+        signals.note(signal.SIGTERM)
 
 
 def sum_over_processes(tree: Any) -> Any:

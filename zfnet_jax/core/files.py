@@ -226,7 +226,7 @@ def _locked(file: Path, folder: Path) -> Iterator[None]:
 
 
 def _acquire(file: Path) -> filelock.BaseFileLock | None:
-    """A lock on the file of this name, not on one that was removed meanwhile; None if it is held."""
+    """A lock on the file of this name, not on one removed meanwhile; None if another holds it."""
     while True:
         file.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError), file.open("a") as opened:

@@ -8,6 +8,7 @@ only where that is the same; `difference` names the first value that is not.
 import hashlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -86,6 +87,34 @@ class Difference(NamedTuple):
     name: str
     before: Any
     now: Any
+
+
+def expect_same(before: Any, now: Any, path: Path, remedy: str = "") -> None:
+    """Expects what is stored to be made from what there is now.
+
+    Args:
+      before: the identity that was stored, as JSON data.
+      now: the identity that there is.
+      path: where it is stored.
+      remedy: what else than the same can be done, such as "another --out".
+
+    Raises:
+      ValueError: they are not the same; names the first value that differs.
+    """
+    found = difference(before, now)
+    if found is not None:
+        old, new = (_shown(value) for value in found[1:])
+        other = f", or {remedy}" if remedy else ""
+        raise ValueError(
+            f"{found.name or 'identity'} {new}: {path} was started with {old}; expected the same"
+            f"{other}"
+        )
+
+
+def _shown(value: Any) -> str:
+    """A value as JSON, a digest by its first digits."""
+    text = json.dumps(value)
+    return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{56}\b", r"\1...", text)
 
 
 def difference(before: Any, now: Any, name: str = "") -> Difference | None:

@@ -33,7 +33,9 @@ class Stopped(SystemExit):
       saved: whether the same command goes on from where this one stopped.
     """
 
-    saved = False
+    def __init__(self, number: int, saved: bool) -> None:
+        super().__init__(128 + number)
+        self.saved = saved
 
 
 class _Requests:
@@ -106,10 +108,14 @@ def note(number: int) -> None:
         _requests.number = number
 
 
-def check() -> None:
-    """Raises `Stopped` if a signal was noted; outside the main thread, does nothing."""
+def check(*, saved: bool = False) -> None:
+    """Raises `Stopped` if a signal was noted; outside the main thread, does nothing.
+
+    Args:
+      saved: whether the same command goes on from here.
+    """
     if _requests.number is not None and threading.current_thread() is threading.main_thread():
-        raise Stopped(128 + _requests.number)
+        raise Stopped(_requests.number, saved)
 
 
 @contextlib.contextmanager

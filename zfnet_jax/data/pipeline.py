@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from zfnet_jax.core import signals
 from zfnet_jax.core.devices import processors
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.source import Source
@@ -194,4 +195,10 @@ def _in_threads(read: Callable[[int], Batch], numbers: range, threads: int) -> I
     threads = threads or processors()
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=min(threads + 2, 32))
     numbered = grain.MapDataset.range(numbers.start, numbers.stop).map(read)
-    return iter(numbered.to_iter_dataset(options))
+    batches = iter(numbered.to_iter_dataset(options))
+    while True:
+        signals.check()
+        try:
+            yield next(batches)
+        except StopIteration:
+            return

@@ -17,7 +17,7 @@ from zfnet_jax.report.training_run import draw_training_run
 from zfnet_jax.training import checkpoint, metrics
 from zfnet_jax.training.evaluation import evaluate_nets
 from zfnet_jax.training.run import fit
-from zfnet_jax.training.run_folder import identify
+from zfnet_jax.training.run_folder import identify, locked
 from zfnet_jax.zfnet.architecture import ZFNET, Architecture, Conv, Dense
 
 
@@ -174,9 +174,7 @@ def choose(names: Sequence[str]) -> tuple[Ablation, ...]:
     return tuple(each for each in ABLATIONS if not names or each.name in names)
 
 
-def train(
-    ablation: Ablation, config: TrainConfig, seed: int, out: Path, record: Record
-) -> int | None:
+def train(ablation: Ablation, config: TrainConfig, seed: int, out: Path, record: Record) -> None:
     """Trains and scores one model, or goes on with it; does nothing where the record has it.
 
     Its errors are those of the centre view, over the whole training and validation set.
@@ -188,9 +186,6 @@ def train(
       out: the experiment's folder; the run's is NAME-seedSEED in it.
       record: of the experiment; gets a part for the model, the seed and the pictures.
 
-    Returns:
-      The signal that stopped it early; None once the record has it.
-
     Raises:
       ValueError: the model cannot be trained; named.
     """
@@ -201,15 +196,14 @@ def train(
     data = identify(splits)["sha256"]
     key = {"model": ablation.name, "seed": seed, "data": data}
     if record.find(**key):
-        return None
+        return
     run = out / f"{ablation.name}-seed{seed}"
     try:
-        signal = fit(mine, run)
+        with locked(run):
+            fit(mine, run)
+            draw_training_run(run)
     except ValueError as error:
         raise ValueError(f"model {ablation.name}, seed {seed}: {error}") from error
-    if signal:
-        return signal
-    draw_training_run(run)
     net = checkpoint.load(run)
     on_train, on_val = (evaluate_nets([net], source)[0] for source in (splits.train, splits.val))
     errors = Errors(1 - on_train["top1"], 1 - on_val["top1"], 1 - on_val["top5"])
@@ -226,7 +220,6 @@ def train(
             "seconds": seconds_of(run, mine.train.batch_size),
         },
     )
-    return None
 
 
 def seconds_of(run: Path, batch_size: int) -> float:

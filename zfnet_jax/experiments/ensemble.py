@@ -21,14 +21,15 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zfnet_jax.config import TrainConfig
-from zfnet_jax.core import compilation, devices, signals
+from zfnet_jax.core import compilation, devices
 from zfnet_jax.data.pipeline import Batch
 from zfnet_jax.data.preprocessing import Crops, Preprocessing, frame_size
 from zfnet_jax.data.source import pictures_of
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.report.training_run import draw_training_run
 from zfnet_jax.training import optimizer
-from zfnet_jax.training.run import TrainingRun, fit
+from zfnet_jax.training.run import TrainingRun, fit, open_run, saved_when_stopped
+from zfnet_jax.training.run_folder import locked
 from zfnet_jax.training.step import TrainState, init_state, make_train_step
 from zfnet_jax.zfnet.architecture import CHANNELS
 from zfnet_jax.zfnet.model import ZFNet
@@ -52,17 +53,15 @@ def members(config: TrainConfig, count: int) -> list[TrainConfig]:
     return runs
 
 
-def fit_one_by_one(configs: Sequence[TrainConfig], runs: Sequence[Path]) -> int | None:
-    """Trains nets one after the other, or goes on; returns the signal that stopped it early."""
+def fit_one_by_one(configs: Sequence[TrainConfig], runs: Sequence[Path]) -> None:
+    """Trains nets one after the other, or goes on with them."""
     for config, run in zip(configs, runs, strict=True):
-        signal = fit(config, run)
-        if signal:
-            return signal
-        draw_training_run(run)
-    return None
+        with locked(run):
+            fit(config, run)
+            draw_training_run(run)
 
 
-def fit_together(configs: Sequence[TrainConfig], runs: Sequence[Path]) -> int | None:
+def fit_together(configs: Sequence[TrainConfig], runs: Sequence[Path]) -> None:
     """Trains nets in one program, or goes on with them from wherever each of them was stopped.
 
     Those that are furthest behind go together until they meet the next. Each is validated, saved
@@ -72,35 +71,30 @@ def fit_together(configs: Sequence[TrainConfig], runs: Sequence[Path]) -> int | 
       configs: runs that differ in their seed alone.
       runs: their folders.
 
-    Returns:
-      The signal that stopped it early, after all was saved; None at the end.
-
     Raises:
       ValueError: as `training.run.fit`.
     """
-    with signals.StopRequest() as stop, ExitStack() as stack:
+    with ExitStack() as stack:
         training_runs: list[TrainingRun] = []
         for config, run in zip(configs, runs, strict=True):
             others = [training_run.setup for training_run in training_runs]
-            training_runs.append(stack.enter_context(TrainingRun(config, run, others)))
-        while (under_way := _under_way(training_runs)) and not stop.noted():
+            training_runs.append(stack.enter_context(open_run(config, run, others)))
+        while under_way := _under_way(training_runs):
             steps = sorted({training_run.step for training_run in under_way})
             behind = [training_run for training_run in under_way if training_run.step == steps[0]]
-            _advance(behind, steps[1] if len(steps) > 1 else behind[0].setup.last_step, stop)
-        if not stop.noted():
-            for training_run in training_runs:
-                training_run.finish()
-            for run in runs:
-                draw_training_run(run)
-    return stop.signal
+            _advance(behind, steps[1] if len(steps) > 1 else behind[0].setup.last_step)
+        for training_run in training_runs:
+            training_run.finish()
+        for run in runs:
+            draw_training_run(run)
 
 
 def _under_way(runs: Sequence[TrainingRun]) -> list[TrainingRun]:
     return [run for run in runs if run.step < run.setup.last_step or run.awaits_validation]
 
 
-def _advance(runs: Sequence[TrainingRun], until: int, stop: signals.StopRequest) -> None:
-    """Takes runs that stand at one step to another, or to where they are asked to stop."""
+def _advance(runs: Sequence[TrainingRun], until: int) -> None:
+    """Takes runs that stand at one step to another."""
     setup, config = runs[0].setup, runs[0].config
     mesh, whole = setup.mesh, devices.replicated(setup.mesh)
     step = stacked_step(setup.model, setup.tx, setup.preprocessing, config.data.crops, mesh)
@@ -111,39 +105,44 @@ def _advance(runs: Sequence[TrainingRun], until: int, stop: signals.StopRequest)
     seeds, means = devices.replicate(mesh, (seeds, means))
     batches = zip(*(run.batches() for run in runs), strict=True)
     by_example = NamedSharding(mesh, PartitionSpec(None, "data"))
+    states: TrainState | None = None  # None where each run has its own newest state
 
-    def settle(states: TrainState) -> None:
-        for run, state in zip(runs, unstack(states), strict=True):
-            run.state = state
+    def settle() -> None:
+        nonlocal states
+        if states is not None:
+            for run, state in zip(runs, unstack(states), strict=True):
+                run.state = state
+        states = None
 
     def restart_clocks() -> None:
         for run in runs:
             run.restart_clock()
 
-    states = stack([run.state for run in runs])
     restart_clocks()
-    while not stop.noted() and (runs[0].step < until or any(run.awaits_validation for run in runs)):
-        if any(run.awaits_validation for run in runs):
-            settle(states)
-            for run in runs:
-                if run.awaits_validation:
-                    run.validate(stop.noted)
-            restart_clocks()
-            states = stack([run.state for run in runs])
-            continue
-        batch = jax.device_put(Batch(*map(np.stack, zip(*next(batches), strict=True))), by_example)
-        states, values = step(states, batch, seeds, means)
-        for run, metrics in zip(runs, unstack(values), strict=True):
-            run.note(metrics)
-        stop.agreed(runs[0].step)
-        if runs[0].awaits_saving:
-            settle(states)
-            for run in runs:
-                run.save()
-            restart_clocks()
-    settle(states)
-    for run in runs:
-        run.save()
+    with saved_when_stopped(runs, settle):
+        while runs[0].step < until or any(run.awaits_validation for run in runs):
+            if any(run.awaits_validation for run in runs):
+                settle()
+                for run in runs:
+                    if run.awaits_validation:
+                        run.validate()
+                restart_clocks()
+                continue
+            batch = Batch(*map(np.stack, zip(*next(batches), strict=True)))
+            if states is None:
+                states = stack([run.state for run in runs])
+            states, values = step(states, jax.device_put(batch, by_example), seeds, means)
+            for run, metrics in zip(runs, unstack(values), strict=True):
+                run.note(metrics)
+            devices.share_stop(runs[0].step)
+            if runs[0].awaits_saving:
+                settle()
+                for run in runs:
+                    run.save()
+                restart_clocks()
+        settle()
+        for run in runs:
+            run.save()
 
 
 def _stack(trees: Sequence[Any]) -> Any:

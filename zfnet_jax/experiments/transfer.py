@@ -26,6 +26,7 @@ from zfnet_jax.report.training_run import draw_training_run
 from zfnet_jax.training import checkpoint
 from zfnet_jax.training.evaluation import evaluate_nets
 from zfnet_jax.training.run import fit
+from zfnet_jax.training.run_folder import locked
 
 PRE_TRAINED, SCRATCH = "pre-trained", "from scratch"
 
@@ -89,7 +90,7 @@ def transfer(features: Any, pool: Pool, plan: Plan, record: Record, c: float | N
 
 def from_scratch(
     base: TrainConfig, source: str, pool: Pool, plan: Plan, record: Record, out: Path
-) -> int | None:
+) -> None:
     """Trains a net from random weights for every count and fold that the record lacks.
 
     The last step of each run counts, not the best on its validation pictures: these are test
@@ -102,9 +103,6 @@ def from_scratch(
       plan: which of them train and test.
       record: where each finished part goes.
       out: the folder of the runs, each of which goes on where it stopped.
-
-    Returns:
-      The signal that stopped it early, after all was saved; None at the end.
     """
     for n in plan.counts:
         for fold in range(plan.folds):
@@ -113,15 +111,13 @@ def from_scratch(
                 continue
             drawn, run = plan.draw(pool, n, fold), out / f"n{n}_fold{fold}"
             config = _scratch_config(base, source, pool, drawn, run, seed=plan.seed + fold)
-            signal = fit(config, run)
-            if signal:
-                return signal
-            draw_training_run(run)
+            with locked(run):
+                fit(config, run)
+                draw_training_run(run)
             tested = pool.take(drawn.test).only(drawn.classes)
             (scores,) = evaluate_nets([checkpoint.load(run)], tested)
             found = {"accuracy": scores["per_class"], "classes": len(drawn.classes)}
             record.add(key, {**found, "test": len(tested)})
-    return None
 
 
 def expect_recipe(base: TrainConfig, source: str, pool: Pool) -> None:

@@ -16,6 +16,7 @@ A long pass goes in parts, each of which begins with what the one before it foun
 """
 
 import functools
+import json
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from jax.sharding import Mesh
 from jax.tree_util import Partial
 
 from zfnet_jax.core import compilation, devices
+from zfnet_jax.core import identity as identities
 from zfnet_jax.core.files import whole_file
 
 NO_IMAGE = np.iinfo(np.int32).max
@@ -274,14 +276,15 @@ def merge_processes(state: dict[str, LayerStatistics]) -> dict[str, LayerStatist
     }
 
 
-def save(path: Path, state: dict[str, LayerStatistics], position: int, identity: str) -> None:
+def save(path: Path, state: dict[str, LayerStatistics], position: int, identity: Any) -> None:
     """Writes what is found so far; the file appears only when it is whole.
 
     Args:
       path: an .npz file.
       state: what `mine` returned.
       position: how far in the data set that is, as the caller counts it.
-      identity: what must be the same to go on from it: the net, the data set, the options.
+      identity: what must be the same to go on from it, the net, the data set, the options; as
+        JSON data.
     """
     columns = {
         f"{field} {name}": column
@@ -289,15 +292,17 @@ def save(path: Path, state: dict[str, LayerStatistics], position: int, identity:
         for field, column in {**mined.top._asdict(), "histogram": mined.histogram}.items()
     }
     with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez(file, position=position, identity=identity, layers=list(state), **columns)
+        np.savez(
+            file, position=position, identity=json.dumps(identity), layers=list(state), **columns
+        )
 
 
-def load(path: Path, identity: str) -> tuple[dict[str, LayerStatistics], int] | None:
+def load(path: Path, identity: Any) -> tuple[dict[str, LayerStatistics], int] | None:
     """Reads what `save` wrote.
 
     Args:
       path: the file.
-      identity: what it must have been written with.
+      identity: what it must have been written with, as JSON data.
 
     Returns:
       The tables and the position; None where there is no file.
@@ -309,7 +314,7 @@ def load(path: Path, identity: str) -> tuple[dict[str, LayerStatistics], int] | 
         return None
     try:
         with path.open("rb") as opened, np.load(opened) as file:
-            stored, position = str(file["identity"]), int(file["position"])
+            stored, position = json.loads(str(file["identity"])), int(file["position"])
             tables = {
                 name: LayerStatistics(
                     Top(*(file[f"{field} {name}"] for field in Top._fields)),
@@ -319,6 +324,5 @@ def load(path: Path, identity: str) -> tuple[dict[str, LayerStatistics], int] | 
             }
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: damaged, expected what mining saved ({error})") from None
-    if stored != identity:
-        raise ValueError(f"{path}: saved by {stored!r}, expected {identity!r}")
+    identities.expect_same(stored, identity, path)
     return tables, position

@@ -5,8 +5,7 @@ memory and sends what is large to files: mining sees every picture once; project
 those that hold a unit, each once.
 """
 
-import hashlib
-import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,6 +15,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 from tqdm import tqdm
 
+from zfnet_jax.core import identity as identities
+from zfnet_jax.core import signals
 from zfnet_jax.core.array_file import ArrayFile
 from zfnet_jax.data.pipeline import ImageSet, all_batches
 from zfnet_jax.data.preprocessing import centre_view
@@ -24,7 +25,7 @@ from zfnet_jax.features.controls import Control
 from zfnet_jax.features.mining import NO_IMAGE, LayerStatistics, Top
 from zfnet_jax.features.projection import project_all
 from zfnet_jax.features.views import forward_from_raw, network_input, numbered_batches, whole_batch
-from zfnet_jax.networks.net import Net, describe, digest
+from zfnet_jax.networks.net import Net, describe
 from zfnet_jax.zfnet.architecture import Architecture
 from zfnet_jax.zfnet.deconvnet import Units
 
@@ -77,8 +78,7 @@ def mine_image_set(
     *,
     batch_size: int = 32,
     progress: Path | None = None,
-    stopped: Callable[[], bool] = lambda: False,
-) -> dict[str, LayerStatistics] | None:
+) -> dict[str, LayerStatistics]:
     """The strongest images of every map of some layers.
 
     Args:
@@ -87,18 +87,18 @@ def mine_image_set(
       layers: their names.
       k: how many images are kept for each map.
       batch_size: images a step.
-      progress: a file to keep what is found so far in, and to go on from.
-      stopped: asked now and then; once it says so, what is found so far is saved.
+      progress: a file to keep what is mined so far in, and to go on from. Where it is of another
+        net, data set or choice of layers, mining begins anew, which is said.
 
     Returns:
-      By layer, the tables; None after a stop.
+      By layer, the tables.
 
     Raises:
-      ValueError: the file is of another net, data set or choice of layers.
+      Stopped: a signal stopped it; what was mined is saved.
     """
     identity = _identity(net, frames, layers, k)
-    state, done = (mining.load(progress, identity) if progress else None) or (None, 0)
-    total, size = len(frames), whole_batch(frames, batch_size)
+    state, done = (_resume(progress, identity) if progress else None) or (None, 0)
+    total, size, saved = len(frames), whole_batch(frames, batch_size), done
     function = forward_from_raw(net)
     batches = numbered_batches(frames, size, first=done)
     with tqdm(
@@ -110,16 +110,39 @@ def mine_image_set(
         leave=False,
         unit="batch",
     ) as bar:
-        steps = iter(bar)
-        while done < total:
-            state = mining.mine(function, islice(steps, SAVE_EVERY), layers, k, state=state)
-            done = min(done + SAVE_EVERY * size, total)
-            if progress:
-                mining.save(progress, state, done, identity)
-            if stopped() and done < total:
-                return None
+        coming = iter(bar)
+
+        def until_saving() -> Iterator[Any]:
+            """The batches up to the next saving: fewer where a signal comes."""
+            nonlocal done
+            try:
+                for batch in islice(coming, SAVE_EVERY):
+                    yield batch
+                    done = min(done + size, total)
+            except signals.Stopped:
+                if done == saved:
+                    raise
+
+        with signals.saving(lambda: progress is not None and done != saved):
+            while done < total:
+                signals.check(saved=progress is not None and done > 0)
+                state = mining.mine(function, until_saving(), layers, k, state=state)
+                if progress:
+                    mining.save(progress, state, done, identity)
+                    saved = done
     assert state is not None
     return state
+
+
+def _resume(
+    progress: Path, identity: dict[str, Any]
+) -> tuple[dict[str, LayerStatistics], int] | None:
+    """What an earlier pass left; None, which is said, where it cannot be gone on from."""
+    try:
+        return mining.load(progress, identity)
+    except ValueError as error:
+        print(f"warning: {error}; mining begins anew", file=sys.stderr)
+        return None
 
 
 def project_units_to_files(
@@ -165,6 +188,7 @@ def project_units_to_files(
     with tqdm(total=total, desc="projecting", disable=None, leave=False, unit="unit") as bar:
         read = lambda items: prepare(frames.batch(items).frames)
         for part in project_all(net, read, wanted, alter=alter, **options):
+            signals.check()
             if control is None:
                 _expect_values(part.layer, wanted[part.layer], part.positions, part.values)
             files[part.layer].write(places[part.layer][part.positions], part.patches)
@@ -275,16 +299,15 @@ def _expect_values(layer: str, units: Units, positions: np.ndarray, values: np.n
         )
 
 
-def _identity(net: Net, frames: ImageSet, layers: Sequence[str], k: int) -> str:
+def _identity(net: Net, frames: ImageSet, layers: Sequence[str], k: int) -> dict[str, Any]:
     """What must be the same for a pass to go on: the net, the pictures, the layers and k."""
     source = frames.source
-    what = [
-        digest(net.params),
-        describe(net)["preprocessing"],
-        digest({"mean": net.preprocessing.mean}),
-        len(source),
-        list(getattr(source, "names", map(str, getattr(source, "paths", ())))),
-        list(layers),
-        k,
-    ]
-    return hashlib.sha256(json.dumps(what).encode("utf-8", "surrogateescape")).hexdigest()
+    arrays = {"params": net.params, "mean": net.preprocessing.mean}
+    names = list(getattr(source, "names", map(str, getattr(source, "paths", ()))))
+    return {
+        "net": identities.of_arrays(arrays),
+        "preprocessing": describe(net)["preprocessing"],
+        "pictures": [len(source), identities.of_json(names)],
+        "layers": list(layers),
+        "top": k,
+    }

@@ -65,8 +65,7 @@ def evaluate(
     mesh: Mesh,
     batch_size: int,
     threads: int = 0,
-    stopped: Callable[[], bool] = lambda: False,
-) -> list[Scores] | None:
+) -> list[Scores]:
     """Scores nets on every item of a source: each alone, then the mean of several.
 
     Zeiler & Fergus 2014, Table 2: an ensemble averages the softmax of its nets.
@@ -77,20 +76,16 @@ def evaluate(
       mesh: the devices.
       batch_size: images a step, a multiple of the number of devices.
       threads: how many decode; 0 for one per processor.
-      stopped: asked before each step; whether to give up.
 
     Returns:
-      The sums over the source for each net, and last for their mean if there are several; None if
-      it was given up.
+      The sums over the source for each net, and last for their mean if there are several.
     """
     rows = devices.rows_of_this_process(batch_size)
     streams = [
         all_batches(each, batch_size=batch_size, threads=threads, rows=rows) for each in frames
     ]
-    total: list[Scores] | None = None
+    total: list[Scores] = []
     for batches in zip(*streams, strict=True):
-        if stopped():
-            return None
         on_devices = devices.to_devices(mesh, batches)
         each = [
             predict(params, batch.frames)
@@ -100,7 +95,7 @@ def evaluate(
             each.append(jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each)))
         labels = on_devices[0].labels
         found = [jax.tree.map(np.asarray, _score(one, labels)) for one in each]
-        total = found if total is None else [a.plus(b) for a, b in zip(total, found, strict=True)]
+        total = [a.plus(b) for a, b in zip(total, found, strict=True)] if total else found
     return total
 
 
@@ -186,5 +181,4 @@ def evaluate_nets(
     frames = [ImageSet.of(source, net.preprocessing.frame, cache_gib=0) for net in nets]
     images = max(1, batch_size // views // count) * count
     scores = evaluate(entries, frames, mesh, images)
-    assert scores is not None, "nothing stops it"
     return [each.summary() for each in scores]

@@ -20,13 +20,13 @@ from zfnet_jax.training import checkpoint, optimizer
 from zfnet_jax.training.checkpoint import Checkpoints, Progress
 from zfnet_jax.training.evaluation import evaluate, predictor
 from zfnet_jax.training.metrics import Meter, MetricsLog
-from zfnet_jax.training.run_folder import held, keep_snapshot
+from zfnet_jax.training.run_folder import keep_snapshot, locked
 from zfnet_jax.training.setup import RunSetup, set_up
 from zfnet_jax.training.step import compile_step, make_train_step
 
 
 class TrainingRun:
-    """A run between two steps; a context manager, one at a time per folder.
+    """A run between two steps; a context manager, which `open_run` makes.
 
     Attributes:
       config: the run.
@@ -42,10 +42,6 @@ class TrainingRun:
           config: the run.
           run: its folder, which may hold an earlier part of the same run.
           others: as for `set_up`.
-
-        Raises:
-          ValueError: the data cannot be used, the folder is another run's, or every checkpoint is
-            damaged.
         """
         self.config, self._run = config, run
         self.setup, self.state = set_up(config, run, others)
@@ -55,8 +51,6 @@ class TrainingRun:
     def __enter__(self) -> "TrainingRun":
         loop, setup = self.config.train, self.setup
         with contextlib.ExitStack() as stack:
-            if devices.is_first_process():
-                stack.enter_context(held(self._run))
             self._checkpoints = stack.enter_context(Checkpoints(self._run, loop.keep))
             self._log = stack.enter_context(
                 MetricsLog(self._run, self.step, active=devices.is_first_process())
@@ -67,7 +61,7 @@ class TrainingRun:
             self._opened = stack.pop_all()
         self._meter = Meter(self._log, self._bar, loop, setup.epoch_steps)
         self._validated_epochs = int(optimizer.rate_state(self.state.opt_state).epochs)
-        self._saved_step = self.step if checkpoint.steps(self._run) else None
+        self._saved_step = self.step
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -100,8 +94,8 @@ class TrainingRun:
             return not self._checkpoints.is_validated(self.step)
         return self._validated_epochs < self.step // self.setup.epoch_steps
 
-    def validate(self, stopped: Callable[[], bool]) -> None:
-        """Validates, lowers the rate if it is time, and saves; nothing of it once `stopped`."""
+    def validate(self) -> None:
+        """Validates, lowers the rate if it is time, and saves."""
         loop, epoch_steps = self.config.train, self.setup.epoch_steps
         self._meter.flush()
         scores = evaluate(
@@ -110,10 +104,7 @@ class TrainingRun:
             self.setup.mesh,
             loop.batch_size,
             threads=self.config.data.threads,
-            stopped=stopped,
         )
-        if scores is None:
-            return
         summary = scores[0].summary()
         rate = float(optimizer.rate_state(self.state.opt_state).rate)
         speed = self._meter.speed
@@ -143,9 +134,14 @@ class TrainingRun:
             and self.step < self.setup.last_step
         )
 
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether there were updates since the last checkpoint."""
+        return self._saved_step != self.step
+
     def save(self) -> None:
         """Saves, unless this step is saved already."""
-        if self._saved_step != self.step:
+        if self.is_unsaved:
             self._save(None)
 
     def finish(self) -> None:
@@ -186,41 +182,74 @@ def _epoch_line(
     )
 
 
-def fit(config: TrainConfig, run: Path) -> int | None:
+@contextlib.contextmanager
+def open_run(
+    config: TrainConfig, run: Path, others: Sequence[RunSetup] = ()
+) -> Iterator[TrainingRun]:
+    """A run, from the start or from where it stopped, in a folder that is locked meanwhile.
+
+    Args:
+      config: the run.
+      run: its folder, which may hold an earlier part of the same run.
+      others: as for `set_up`.
+
+    Raises:
+      ValueError: the data cannot be used, the folder is another run's or in use, or every
+        checkpoint is damaged.
+    """
+    with locked(run), TrainingRun(config, run, others) as training_run:
+        yield training_run
+
+
+def fit(config: TrainConfig, run: Path) -> None:
     """Trains to the configured end, from the start or from where the run in the folder stopped.
 
     Args:
       config: the run.
       run: its folder, which may hold an earlier part of the same run.
 
-    Returns:
-      The signal that stopped it early, after all was saved; None at the end.
-
     Raises:
-      ValueError: the data cannot be used, the folder is another run's, every checkpoint is
-        damaged, or loss or gradients are not finite.
+      ValueError: the data cannot be used, the folder is another run's or in use, every checkpoint
+        is damaged, or loss or gradients are not finite.
       OSError: a file could not be written; the last checkpoint stays good.
+      Stopped: a signal stopped it; what was learned is saved.
     """
-    training_run = TrainingRun(config, run)
-    _, _, mesh, _, model, tx, preprocessing, _, last_step = training_run.setup
-    train_step = compile_step(
-        make_train_step(model, tx, preprocessing, config.data.crops, config.seed), mesh
-    )
-    batches = training_run.batches()
-    with signals.StopRequest() as stop, training_run:
-        while not stop.noted() and (
-            training_run.step < last_step or training_run.awaits_validation
-        ):
+    with open_run(config, run) as training_run, saved_when_stopped([training_run]):
+        _, _, mesh, _, model, tx, preprocessing, _, last_step = training_run.setup
+        train_step = compile_step(
+            make_train_step(model, tx, preprocessing, config.data.crops, config.seed), mesh
+        )
+        batches = training_run.batches()
+        while training_run.step < last_step or training_run.awaits_validation:
             if training_run.awaits_validation:
-                training_run.validate(stop.noted)
+                training_run.validate()
                 continue
             batch = devices.to_devices(mesh, next(batches))
             training_run.state, values = train_step(training_run.state, batch)
             training_run.note(values)
-            stop.agreed(training_run.step)
+            devices.share_stop(training_run.step)
             if training_run.awaits_saving:
                 training_run.save()
         training_run.save()
-        if not stop.noted():
-            training_run.finish()
-    return stop.signal
+        training_run.finish()
+
+
+@contextlib.contextmanager
+def saved_when_stopped(
+    runs: Sequence[TrainingRun], settle: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Saves runs where a signal stops the block; the process is not ended before that.
+
+    Args:
+      runs: the runs.
+      settle: gives the runs their newest state.
+    """
+    with signals.saving(lambda: any(run.is_unsaved for run in runs)):
+        try:
+            yield
+        except signals.Stopped as stop:
+            stop.saved = any(run.step for run in runs)
+            settle()
+            for run in runs:
+                run.save()
+            raise

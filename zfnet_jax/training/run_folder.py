@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
 import jax.numpy as jnp
 
 from zfnet_jax import config as configs
 from zfnet_jax.config import TrainConfig
-from zfnet_jax.core.files import read_json, write_text
+from zfnet_jax.core import devices
+from zfnet_jax.core.files import locked_folder, read_json, remove_partial, write_text
 from zfnet_jax.data.source import Skipped, Splits, warn_of_skipped
 from zfnet_jax.networks import weights
 from zfnet_jax.networks.net import Net
@@ -20,7 +20,6 @@ from zfnet_jax.networks.net import Net
 CONFIG, DATA = "config.json", "data.json"
 SKIPPED = "skipped.txt"
 SNAPSHOTS = "snapshots"
-LOCK = ".lock"
 
 # What may differ when a run goes on: how long and how fast, never what it computes.
 _FREE = configs.KEYS_THAT_CHANGE_NO_NET | {"train.epochs", "train.max_steps"}
@@ -69,20 +68,21 @@ def claim(
 
 
 @contextlib.contextmanager
-def held(run: Path) -> Iterator[None]:
-    """Keeps other processes from training in a run's folder; the end of this one, too, frees it.
+def locked(run: Path) -> Iterator[None]:
+    """Keeps other processes from training in a run's folder, and clears what killed ones left.
+
+    Of several processes that train one net, the first holds the lock.
 
     Raises:
-      ValueError: another process trains in it.
+      ValueError: another process trains in it, or it is a file.
     """
-    try:
-        with filelock.FileLock(run / LOCK, blocking=False):
-            yield
-    except filelock.Timeout:
-        raise ValueError(
-            f"{run}: another process is training in it; expected one at a time, or another "
-            "folder for the run"
-        ) from None
+    if not devices.is_first_process():
+        yield
+        return
+    with locked_folder(run):
+        remove_partial(run)
+        remove_partial(run / SNAPSHOTS)
+        yield
 
 
 def report_skipped(run: Path, skipped: Sequence[Skipped]) -> None:
