@@ -17,9 +17,9 @@ from subjects import MEAN, cuts, random_net
 from timing import describe_machine, interleave, print_cost, print_table
 
 from zfnet_jax.analysis import invariance
-from zfnet_jax.analysis.network import network
 from zfnet_jax.commands import command_line
 from zfnet_jax.core import compilation
+from zfnet_jax.networks.function import network
 from zfnet_jax.zfnet import architecture
 
 OURS, PLAIN = "invariance", "forward pass"

@@ -11,12 +11,10 @@ Prints the machine, a table (milliseconds for the batches of one round, images a
 the ratio of medians: above 1, mining is faster.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax import Array
 from jax.tree_util import Partial
 from timing import describe_machine, interleave, print_ratio, print_table
 
@@ -25,10 +23,10 @@ from zfnet_jax.core import compilation
 from zfnet_jax.data.pipeline import ImageSet, all_batches
 from zfnet_jax.data.splits import open_folder
 from zfnet_jax.features.mining import mine
+from zfnet_jax.networks.function import forward_of
 from zfnet_jax.zfnet import architecture
 from zfnet_jax.zfnet.architecture import CHANNELS, Architecture, Conv
-from zfnet_jax.zfnet.model import ZFNet, forward
-from zfnet_jax.zfnet.trace import Params
+from zfnet_jax.zfnet.model import ZFNet
 
 OURS, PLAIN = "mining", "forward pass"
 MEAN = 127.5
@@ -74,23 +72,11 @@ def run(name: str, folder: Path | None, batch_size: int, batches: int, rounds: i
 
     numbers = np.arange(batch_size * batches).reshape(batches, batch_size)
     given = list(zip(images, numbers, numbers % 1000, strict=True))
-    function = forward_from_raw(model, params)
+    function = Partial(forward_of(arch), params)
     calls = {OURS: lambda: mine(function, given, layers), PLAIN: plain}
     seconds = interleave(calls, rounds)
     print_table(seconds, batch_size * batches)
     return print_ratio(seconds, OURS)
-
-
-def forward_from_raw(
-    model: ZFNet, params: Params
-) -> Callable[[Array], tuple[Array, dict[str, Array]]]:
-    """What `mine` takes."""
-
-    def function(params: Params, images: Array) -> tuple[Array, dict[str, Array]]:
-        logits, trace = forward(model, params, images)
-        return logits, trace.activations
-
-    return Partial(function, params)
 
 
 def pictures(

@@ -33,9 +33,10 @@ from subjects import MEAN, cuts, random_net
 from timing import alone, describe_machine, interleave, print_ratio, print_table
 from torch import nn
 
-from zfnet_jax.analysis.network import fast_network
 from zfnet_jax.analysis.occlusion import Occlusion as Found
-from zfnet_jax.analysis.occlusion import occlude, per_pixel_mean
+from zfnet_jax.analysis.occlusion import occlude
+from zfnet_jax.analysis.occlusion_maps import per_pixel_mean
+from zfnet_jax.analysis.winograd import fast_network
 from zfnet_jax.commands import command_line
 from zfnet_jax.core import compilation
 from zfnet_jax.core.devices import processors

@@ -43,7 +43,7 @@ import torch
 from captum.attr import NeuronDeconvolution
 from jax import Array
 from pytorch import LAYOUTS, images_of, network, use_threads
-from subjects import CLASSES, MEAN, cuts, random_net
+from subjects import MEAN, cuts, random_net
 from timing import alone, describe_machine, interleave, print_ratio
 from torch import Tensor, nn
 
@@ -57,9 +57,9 @@ from zfnet_jax.features.projection import project_all
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet import architecture, deconvnet
 from zfnet_jax.zfnet.architecture import Architecture, ContrastNorm, Conv
-from zfnet_jax.zfnet.deconvnet import Units
-from zfnet_jax.zfnet.model import ZFNet, forward
+from zfnet_jax.zfnet.model import forward
 from zfnet_jax.zfnet.trace import Params
+from zfnet_jax.zfnet.units import Units
 
 OURS, CAPTUM = "zfnet_jax", "Captum"
 PER_MAP = 9
@@ -207,7 +207,7 @@ def _check(net: Net, pictures: np.ndarray, wanted: Mapping[str, Units], count: i
     arch = net.architecture.without(*norms)
     images = pictures[:count].astype(np.float32) - MEAN
     torch_net = _torch_net(arch, net.params)
-    _, trace = compilation.jit(partial(forward, ZFNet(arch, CLASSES)))(net.params, images)
+    _, trace = compilation.jit(partial(forward, arch))(net.params, images)
     worst = 0.0
     for layer, units in wanted.items():
         ones = np.ones(count, np.float32)
@@ -231,10 +231,9 @@ def _units(net: Net, pictures: np.ndarray) -> dict[str, Units]:
     """For every map of every convolution layer its strongest position in nine of the pictures."""
     arch, rng = net.architecture, np.random.default_rng(0)
     layers = [layer.name for layer in arch if isinstance(layer, Conv)]
-    model = ZFNet(arch, CLASSES)
 
     def strongest(params: Params, images: Array) -> dict[str, tuple[Array, Array]]:
-        _, trace = forward(model, params, net.preprocessing.apply(images))
+        _, trace = forward(arch, params, net.preprocessing.apply(images))
         flat = {
             layer: maps.reshape(len(maps), -1, maps.shape[-1])
             for layer, maps in trace.activations.items()

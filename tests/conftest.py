@@ -19,8 +19,9 @@ from jax import Array
 from jax.tree_util import Partial
 
 from zfnet_jax.core import signals
+from zfnet_jax.networks.function import forward_of
 from zfnet_jax.zfnet.architecture import Architecture, ContrastNorm, Conv, Dense, MaxPool
-from zfnet_jax.zfnet.model import ZFNet, forward
+from zfnet_jax.zfnet.model import ZFNet
 from zfnet_jax.zfnet.trace import Params, Trace
 
 jax.config.update("jax_num_cpu_devices", 8)
@@ -119,11 +120,7 @@ def tiny() -> Case:
 def function_of(case: Case) -> Partial:
     """A net as mining and the analyses take it: images -> (logits, every layer's output)."""
 
-    def function(params: Params, images: Array) -> tuple[Array, dict[str, Array]]:
-        logits, trace = forward(case.model, params, images)
-        return logits, trace.activations
-
-    return Partial(function, case.params)
+    return Partial(forward_of(case.arch), case.params)
 
 
 @pytest.fixture(scope="session")

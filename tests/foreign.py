@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from zfnet_jax.networks.importers.assembly import Imported
 from zfnet_jax.networks.importers.torch import FAMILIES, Family
 from zfnet_jax.zfnet.architecture import Architecture
-from zfnet_jax.zfnet.model import ZFNet, forward
+from zfnet_jax.zfnet.model import forward
 
 SIZE, CLASSES = 33, 5
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
@@ -140,8 +140,7 @@ def channels_last(array: np.ndarray) -> np.ndarray:
 
 def our_layers(imported: Imported, images: np.ndarray) -> list[np.ndarray]:
     """What this package makes of the same images."""
-    model = ZFNet(imported.architecture, imported.classes)
-    _, trace = forward(model, imported.params, images)
+    _, trace = forward(imported.architecture, imported.params, images)
     return [np.asarray(each) for each in trace.activations.values()]
 
 

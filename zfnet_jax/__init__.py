@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from zfnet_jax.training.checkpoint import load as load
     from zfnet_jax.zfnet import architecture as architecture
     from zfnet_jax.zfnet import deconvnet as deconvnet
-    from zfnet_jax.zfnet.deconvnet import Units as Units
     from zfnet_jax.zfnet.model import ZFNet as ZFNet
+    from zfnet_jax.zfnet.units import Units as Units
 
 __version__ = "0.1.0"
 
@@ -52,7 +52,7 @@ _ATTRIBUTES = {
     "LoopConfig": "zfnet_jax.config",
     "OptimizerConfig": "zfnet_jax.config",
     "TrainConfig": "zfnet_jax.config",
-    "Units": "zfnet_jax.zfnet.deconvnet",
+    "Units": "zfnet_jax.zfnet.units",
     "ZFNet": "zfnet_jax.zfnet.model",
     "load": "zfnet_jax.training.checkpoint",
 }

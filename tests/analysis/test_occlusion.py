@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.tree_util import Partial
 
-from zfnet_jax.analysis import occlusion, pointing
+from zfnet_jax.analysis import occlusion, occlusion_maps, pointing
 from zfnet_jax.analysis.occlusion import Occlusion, TopUnit, occlude, positions
 from zfnet_jax.analysis.pointing import point
 from zfnet_jax.zfnet.model import forward
@@ -32,7 +32,7 @@ def test_every_position_is_a_forward_pass_of_the_masked_picture(tiny: Case):
     number = found.unit.map
     for row, col in np.ndindex(5, 5):
         one = masked(image, found.top_left[row, col], 10, 0.5)[None]
-        logits, trace = forward(tiny.model, tiny.params, jnp.asarray(one))
+        logits, trace = forward(tiny.arch, tiny.params, jnp.asarray(one))
         expected = jax.nn.softmax(logits[0])
         np.testing.assert_allclose(found.outputs[row, col], expected, rtol=1e-5)
         activity = trace.activations["conv3"][0, ..., number].sum()
@@ -135,8 +135,8 @@ def test_no_drop_where_nothing_is_hidden(tiny: Case):
         ({"size": 0}, r"size 0: expected 1\.\.32"),
         ({"stride": 0}, "stride 0: expected 1 or more"),
         ({"layer": "conv9"}, "layer 'conv9': expected one of conv1, conv2"),
-        ({"number": 7}, r"map 7: expected 0\.\.6, conv3 has 7 maps"),
-        ({"number": -1}, "map -1: expected"),
+        ({"map_number": 7}, r"map 7: expected 0\.\.6, conv3 has 7 maps"),
+        ({"map_number": -1}, "map -1: expected"),
     ],
 )
 def test_wrong_arguments(tiny: Case, options, message):
@@ -187,15 +187,15 @@ def test_drop_and_most_probable_label():
     np.testing.assert_allclose(found.drop(0), [[0.4, -0.25]], rtol=1e-6)
     np.testing.assert_allclose(found.drop(1), [[-0.4, 0.25]], rtol=1e-6)
     assert found.most_probable.tolist() == [[1, 0]]
-    assert occlusion.place_of_largest(found.drop(1)) == (0, 1)
+    assert occlusion_maps.place_of_largest(found.drop(1)) == (0, 1)
 
 
 def test_mean_over_the_squares_that_cover_a_pixel():
     values = np.array([[1.0, 3.0, 11.0]])
-    mean = occlusion.per_pixel_mean(values, positions((2, 7), 2, 2), 2, (2, 7))
+    mean = occlusion_maps.per_pixel_mean(values, positions((2, 7), 2, 2), 2, (2, 7))
     assert mean[0, :6].tolist() == [1, 1, 3, 3, 11, 11]
     assert np.isnan(mean[:, 6]).all()
-    mean = occlusion.per_pixel_mean(values, positions((2, 4), 2, 1), 2, (2, 4))
+    mean = occlusion_maps.per_pixel_mean(values, positions((2, 4), 2, 1), 2, (2, 4))
     assert mean.tolist() == [[1, 2, 7, 11]] * 2
 
 
@@ -203,7 +203,7 @@ def test_mean_over_the_squares_that_cover_a_pixel():
 def test_hidden_area_counts_the_object_s_pixels(seed, size, stride):
     mask = np.random.default_rng(seed).random((9, 11)) < 0.3
     grid = positions(mask.shape, size, stride)
-    area = occlusion.hidden_area(mask, grid, size)
+    area = occlusion_maps.hidden_area(mask, grid, size)
     for row, col in np.ndindex(area.shape):
         top, left = grid[row, col]
         assert area[row, col] == mask[top : top + size, left : left + size].sum()
@@ -213,9 +213,9 @@ def test_correlation():
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=(2, 5, 6))
     expected = np.corrcoef(one.ravel(), other.ravel())[0, 1]
-    assert occlusion.correlation(one, other) == pytest.approx(expected)
-    assert occlusion.correlation(one, 3 - 2 * one) == pytest.approx(-1)
-    assert occlusion.correlation(one, np.ones((5, 6))) == 0
+    assert occlusion_maps.correlation(one, other) == pytest.approx(expected)
+    assert occlusion_maps.correlation(one, 3 - 2 * one) == pytest.approx(-1)
+    assert occlusion_maps.correlation(one, np.ones((5, 6))) == 0
 
 
 # The pointing game
@@ -226,7 +226,7 @@ def test_pointing_at_a_thin_part():
     grid = positions((3, 7), 3, 1)
     mask = np.zeros((3, 7), bool)
     mask[:, 3] = True
-    right = np.where(occlusion.hidden_area(mask, grid, 3) > 0, 0.2, 0.9)
+    right = np.where(occlusion_maps.hidden_area(mask, grid, 3) > 0, 0.2, 0.9)
     found = made_up(np.stack([1 - right, right], axis=-1), [0.1, 0.9], grid, 3)
     told = point(found, 1, mask)
     assert told.correct

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from jax.tree_util import Partial
 
 from zfnet_jax.analysis import winograd
-from zfnet_jax.analysis.network import fast_network, network
 from zfnet_jax.analysis.occlusion import occlude
-from zfnet_jax.analysis.winograd import CombinedFilters, combine_taps
+from zfnet_jax.analysis.winograd import CombinedFilters, combine_taps, fast_network
 from zfnet_jax.data.preprocessing import Preprocessing, frame_size
+from zfnet_jax.networks.function import network
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet import ops
 from zfnet_jax.zfnet.architecture import ALEXNET, ZFNET, Architecture

@@ -10,7 +10,6 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from zfnet_jax.analysis.correspondence import at_random, box_mask, consistency
-from zfnet_jax.analysis.network import network
 from zfnet_jax.commands import command_line
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.data.config import DataConfig
@@ -19,6 +18,7 @@ from zfnet_jax.data.parts import Box, in_input, read_boxes
 from zfnet_jax.data.preprocessing import Preprocessing, centre_view
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.networks import weights
+from zfnet_jax.networks.function import network
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report.annotate import write_annotation_page
 from zfnet_jax.training import checkpoint

@@ -22,8 +22,8 @@ from zfnet_jax.networks.net import Net
 from zfnet_jax.report import panels, pictures
 from zfnet_jax.training import checkpoint
 from zfnet_jax.zfnet import deconvnet
-from zfnet_jax.zfnet.deconvnet import Units
-from zfnet_jax.zfnet.model import ZFNet, forward
+from zfnet_jax.zfnet.model import forward
+from zfnet_jax.zfnet.units import Units
 
 pytest_plugins = ["tiny_runs"]
 
@@ -147,8 +147,7 @@ def test_against_the_library(deconv, net_file: Path, layer):
     assert_agree(output, layer)
     net = checkpoint.load(net_file)
     seen = val_images(net)
-    model = ZFNet(net.architecture, 3)
-    _, trace = forward(model, net.params, network_space(net, seen))
+    _, trace = forward(net.architecture, net.params, network_space(net, seen))
     activations = np.asarray(trace.activations[layer])
     flat = activations.reshape(VAL, -1, activations.shape[-1])
     strongest = flat.max(axis=1)  # (images, maps)
@@ -250,7 +249,7 @@ def test_options_reach_the_projection(deconv, net_file: Path):
     assert {name: other.numbers[name] for name in changed} == changed
     assert (other.floats["value"] == paper.floats["value"]).all()
     net = checkpoint.load(net_file)
-    _, trace = forward(ZFNet(net.architecture, 3), net.params, network_space(net, val_images(net)))
+    _, trace = forward(net.architecture, net.params, network_space(net, val_images(net)))
     for output, options in ((paper, {}), (other, changed)):
         floats = output.floats
         image, row, col, value = (floats[key][0] for key in ("image", "row", "col", "value"))

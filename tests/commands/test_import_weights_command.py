@@ -7,7 +7,7 @@ import onnx
 import pytest
 from command_runs import files_below, one_line
 from conftest import ROOT
-from foreign import CLASSES, SIZE, family, grouped, run_layers, state_dict
+from foreign import SIZE, family, grouped, run_layers, state_dict
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -16,7 +16,7 @@ from zfnet_jax.networks import weights
 from zfnet_jax.networks.importers import onnx as importer
 from zfnet_jax.networks.importers.assembly import CAFFE, TORCH, make_net
 from zfnet_jax.training import checkpoint
-from zfnet_jax.zfnet.model import ZFNet, forward
+from zfnet_jax.zfnet.model import forward
 
 pytest_plugins = ["tiny_runs"]
 
@@ -59,7 +59,7 @@ def test_what_is_written_is_a_net_that_sees_pictures_as_the_model_did(net_file, 
     seen = np.stack([blue - 103.939, green - 116.779, red - 123.68], axis=-1)
     images = centre_view(given.apply(jnp.asarray(frames)), SIZE)
     np.testing.assert_allclose(images, seen, atol=1e-4)
-    logits, _ = forward(ZFNet(net.architecture, CLASSES), net.params, images)
+    logits, _ = forward(net.architecture, net.params, images)
     expected = [run_layers(onnx.load(model_file), each[None])[-1][0] for each in seen]
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-3)
 

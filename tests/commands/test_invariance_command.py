@@ -10,13 +10,13 @@ from conftest import random_params
 from PIL import Image
 
 from zfnet_jax.analysis import invariance
-from zfnet_jax.analysis.network import network
 from zfnet_jax.commands import command_line
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.preprocessing import Preprocessing, centre_view
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.networks import weights
+from zfnet_jax.networks.function import network
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report import invariance as report
 from zfnet_jax.training import checkpoint

@@ -16,7 +16,7 @@ from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.source import Example
 from zfnet_jax.experiments.features import averaging, blocks, compute, numbers, reading
 from zfnet_jax.experiments.image_pool import Pool
-from zfnet_jax.features.views import forward_from_raw
+from zfnet_jax.networks.function import network_of_raw
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet.architecture import ALEXNET, ZFNET
 
@@ -110,7 +110,7 @@ def test_features_are_those_of_the_net(tmp_path: Path):
     readings = [reading(TINY, layer, 30) for layer in ("conv1", "conv3")] + [reading(TINY, "fc4")]
     found = compute(net, pool, readings, tmp_path, batch_size=8)
     raw = np.stack([decode(SOURCE[item].image, FRAME) for item in range(len(SOURCE))])
-    _, activations = jax.jit(forward_from_raw(net))(raw)
+    _, activations = jax.jit(network_of_raw(net))(raw)
     np.testing.assert_allclose(found["fc4"], activations["fc4"], rtol=1e-4, atol=1e-5)
     maps = np.asarray(activations["norm1"])  # 14 x 14 x 6 over 2 x 2 cells
     cells = maps.reshape(len(raw), 2, 7, 2, 7, 6).mean(axis=(2, 4))

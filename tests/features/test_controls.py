@@ -7,7 +7,7 @@ from zfnet_jax.config import TrainConfig
 from zfnet_jax.data.preprocessing import Preprocessing
 from zfnet_jax.features import controls
 from zfnet_jax.networks.net import Net
-from zfnet_jax.zfnet.deconvnet import Units
+from zfnet_jax.zfnet.units import Units
 
 WANTED = {
     "conv2": Units(*np.array([[0, 2, 1], [1, 0, 3], [2, 2, 0], [7, 0, 3]]), np.float32([3, 1, 2]))

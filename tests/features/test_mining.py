@@ -257,7 +257,7 @@ def test_every_layer_of_zfnet(tiny: Case):
     images[3:] *= np.linspace(0.2, 1.7, 5, dtype=np.float32)[:, None, None, None]
 
     def function(params, images):
-        logits, trace = forward(tiny.model, params, images)
+        logits, trace = forward(tiny.arch, params, images)
         return logits, trace.activations
 
     layers = [layer.name for layer in tiny.arch]

@@ -9,7 +9,7 @@ from zfnet_jax.data.preprocessing import Preprocessing
 from zfnet_jax.features.projection import project_all
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet import deconvnet
-from zfnet_jax.zfnet.deconvnet import Units
+from zfnet_jax.zfnet.units import Units
 
 ITEMS = np.array([2, 40, 41])
 """The numbers that the tiny case's three images have in the data set."""

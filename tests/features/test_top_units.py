@@ -20,7 +20,7 @@ from zfnet_jax.features.mining import NO_IMAGE, LayerStatistics
 from zfnet_jax.features.top_units import OUTSIDE
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet import deconvnet
-from zfnet_jax.zfnet.deconvnet import Units
+from zfnet_jax.zfnet.units import Units
 
 IMAGES, K, FRAME = 19, 3, 37
 LAYERS = ("conv1", "conv3", "fc5")

@@ -25,7 +25,7 @@ from zfnet_jax.networks.importers import onnx as importer
 from zfnet_jax.networks.importers.assembly import CAFFE, TORCH
 from zfnet_jax.zfnet import deconvnet
 from zfnet_jax.zfnet.architecture import ContrastNorm, Conv, Dense, MaxPool
-from zfnet_jax.zfnet.model import ZFNet, forward
+from zfnet_jax.zfnet.model import forward
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_projection_through_groups_is_the_gradient_of_the_grouped_net(imported):
     seed = np.random.default_rng(2).normal(size=outputs.shape).astype(np.float32)
     expected = np.moveaxis(np.asarray(pullback(jnp.asarray(seed))[0]), 1, -1)
 
-    _, trace = forward(ZFNet(arch, CLASSES), found.params, images)
+    _, trace = forward(arch, found.params, images)
     np.testing.assert_allclose(
         trace.activations["conv2"], jnp.moveaxis(outputs, 1, -1), rtol=1e-4, atol=1e-4
     )

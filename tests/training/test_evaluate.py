@@ -75,9 +75,9 @@ def probabilities(net: Net, source: Memory, views: int) -> np.ndarray:
     places = [(middle, middle), (0, 0), (0, far), (far, 0), (far, far)]
     crops = [images[:, top : top + size, left : left + size] for top, left in places]
     crops += [crop[:, :, ::-1] for crop in crops]
-    model, softmaxes = ZFNet(net.architecture, CLASSES), []
+    softmaxes = []
     for crop in crops[:1] if views == 1 else crops:
-        logits, _ = forward(model, net.params, jnp.float32(crop))
+        logits, _ = forward(net.architecture, net.params, jnp.float32(crop))
         exponentials = np.exp(np.float64(logits) - np.float64(logits).max(axis=1, keepdims=True))
         softmaxes.append(exponentials / exponentials.sum(axis=1, keepdims=True))
     return np.mean(softmaxes, axis=0)

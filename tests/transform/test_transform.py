@@ -20,7 +20,7 @@ from zfnet_jax.features import mining
 from zfnet_jax.transform.projection import count_relus, deconvnet, project_units
 from zfnet_jax.zfnet import deconvnet as explicit
 from zfnet_jax.zfnet.architecture import ZFNET
-from zfnet_jax.zfnet.deconvnet import Units
+from zfnet_jax.zfnet.units import Units
 
 # Forms of a ReLU
 

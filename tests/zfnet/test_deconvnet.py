@@ -28,9 +28,9 @@ from zfnet_jax.zfnet.architecture import (
     Dense,
     MaxPool,
 )
-from zfnet_jax.zfnet.deconvnet import Units
 from zfnet_jax.zfnet.model import ZFNet
 from zfnet_jax.zfnet.trace import Params, Trace
+from zfnet_jax.zfnet.units import Units
 
 BOUND = {"float32": 1e-6, "float64": 1e-12}
 types = pytest.mark.parametrize("dtype", BOUND)

@@ -16,8 +16,8 @@ from zfnet_jax.training import optimizer
 from zfnet_jax.training.step import TrainState, init_state, make_train_step
 from zfnet_jax.zfnet import deconvnet
 from zfnet_jax.zfnet.architecture import CHANNELS, ZFNET, Architecture
-from zfnet_jax.zfnet.deconvnet import Units
 from zfnet_jax.zfnet.model import ZFNet, forward
+from zfnet_jax.zfnet.units import Units
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 BATCH, UNITS = 4, 6
@@ -49,18 +49,18 @@ def assert_exact(exported: export.Exported) -> None:
         assert line.count("HIGHEST") == 2, line
 
 
-def net_of(arch: Architecture, dtype=jnp.float32):
-    """The model, and abstract parameters, images and trace."""
-    model = ZFNet(arch, CLASSES, dtype=dtype)
+def net_of(arch: Architecture):
+    """Abstract parameters, images and trace."""
+    model = ZFNet(arch, CLASSES)
     images = jax.ShapeDtypeStruct((BATCH, arch.input_size, arch.input_size, CHANNELS), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
-    _, trace = jax.eval_shape(partial(forward, model), params, images)
-    return model, params, images, trace
+    _, trace = jax.eval_shape(partial(forward, arch), params, images)
+    return params, images, trace
 
 
 def test_forward(arch):
-    model, params, images, _ = net_of(arch)
-    exported = lower(partial(forward, model), params, images)
+    params, images, _ = net_of(arch)
+    exported = lower(partial(forward, arch), params, images)
     assert exported.out_avals[0].shape == (BATCH, CLASSES)
     assert_exact(exported)
 
@@ -92,11 +92,11 @@ def test_training_step(arch, dtype):
 
 @pytest.mark.parametrize("norm", ["skip", "gradient"])
 def test_project(arch, norm):
-    _, params, _, trace = net_of(arch)
+    params, _, trace = net_of(arch)
     for layer in (arch.layers[-1].name, arch.layers[-4].name):
         function = partial(deconvnet.project, arch, layer=layer, norm=norm)
         exported = lower(
-            lambda params, trace, maps, function=function: function(params, trace, maps=maps),
+            lambda params, trace, seed, function=function: function(params, trace, seed=seed),
             params,
             trace,
             abstract(trace.activations[layer]),
@@ -108,7 +108,7 @@ def test_project(arch, norm):
 
 @pytest.mark.parametrize("unpool", ["add", "overwrite"])
 def test_project_units(arch, unpool):
-    _, params, _, trace = net_of(arch)
+    params, _, trace = net_of(arch)
     layer = next(each.name for each in reversed(arch.layers) if arch.is_spatial(each.name))
     numbers = jax.ShapeDtypeStruct((UNITS,), jnp.int32)
     units = Units(numbers, numbers, numbers, numbers, jax.ShapeDtypeStruct((UNITS,), jnp.float32))

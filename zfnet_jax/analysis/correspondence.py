@@ -17,19 +17,20 @@ from jax.sharding import Mesh
 from jax.tree_util import Partial
 
 from zfnet_jax.core import compilation, devices
-from zfnet_jax.features.mining import Function
+from zfnet_jax.core.activations import Function, layer_of, output_shapes
+from zfnet_jax.core.batches import equal_batches, multiple_of
 from zfnet_jax.zfnet.architecture import Architecture, Conv
 
 
 class Consistency(NamedTuple):
-    """How consistently a layer answers to what was hidden.
+    """How consistently a layer's features change when something is hidden.
 
     Attributes:
       mean: the mean fraction of differing signs over pairs of pictures.
       std: its standard deviation over them.
       pairs: how many pairs there were.
-      chance: what the mean would be if each picture's signs were dealt out to the units at random:
-        it grows with how many units the hiding reaches, which differs between places.
+      chance: the mean to be expected if each picture's signs were permuted over the units at
+        random: it grows with the number of units that change, which differs between places.
     """
 
     mean: float
@@ -40,7 +41,7 @@ class Consistency(NamedTuple):
 
 def default_layers(arch: Architecture) -> tuple[str, str]:
     """The paper's layers 5 and 7: the last convolution and the one below the logits."""
-    last = [each.name for each in arch if isinstance(each, Conv)][-1]
+    last = [layer.name for layer in arch if isinstance(layer, Conv)][-1]
     return last, arch.layers[-2].name
 
 
@@ -62,37 +63,40 @@ def features(
       By layer, (N, D) float32.
 
     Raises:
-      ValueError: there is no such layer.
+      ValueError: there is no such layer, or its activations are no feature maps.
     """
     mesh = devices.make_mesh().local_mesh
-    given = function if isinstance(function, Partial) else Partial(function)
-    _, shapes = jax.eval_shape(given, images)
-    for name in layers:
-        if name not in shapes:
-            raise ValueError(f"layer {name!r}: expected one of {', '.join(shapes)}")
-    go_up, cut = _compiled(mesh, tuple(layers)), devices.by_example(mesh)
-    given = jax.device_put(given, devices.replicated(mesh))
-    size = -(-min(batch_size, len(images)) // mesh.size) * mesh.size
-    found = []
-    for start in range(0, len(images), size):
-        # The last batch repeats its last image, so that there is one shape to compile.
-        rows = np.arange(start, start + size).clip(max=len(images) - 1)
-        found.append(jax.tree.map(np.asarray, go_up(given, jax.device_put(images[rows], cut))))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(images)], *found)
+    network = function if isinstance(function, Partial) else Partial(function)
+    _, activations = output_shapes(network, images)
+    for layer in layers:
+        layer_of(activations, layer)
+    features_of = _compiled(mesh, tuple(layers))
+    network = jax.device_put(network, devices.replicated(mesh))
+    size = multiple_of(min(batch_size, len(images)), mesh.size)
+    parts = [
+        jax.tree.map(
+            np.asarray,
+            features_of(network, jax.device_put(images[rows], devices.by_example(mesh))),
+        )
+        for rows, _ in equal_batches(len(images), size)
+    ]
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(images)], *parts)
 
 
 @functools.cache
 def _compiled(mesh: Mesh, layers: tuple[str, ...]) -> Callable[..., dict[str, Array]]:
-    def go_up(function: Function, images: Array) -> dict[str, Array]:
+    def features_of(function: Function, images: Array) -> dict[str, Array]:
         _, activations = function(images)
         return {name: activations[name].reshape(len(images), -1) for name in layers}
 
-    cut = devices.by_example(mesh)
-    return compilation.jit(go_up, in_shardings=(devices.replicated(mesh), cut), out_shardings=cut)
+    replicated, by_example = devices.replicated(mesh), devices.by_example(mesh)
+    return compilation.jit(
+        features_of, in_shardings=(replicated, by_example), out_shardings=by_example
+    )
 
 
 def signs(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The signs of what hiding took away, (N, D) int8 in -1, 0, 1."""
+    """The signs of the change when something is hidden, (N, D) int8 in -1, 0, 1."""
     return np.sign(before - after).astype(np.int8)
 
 
@@ -105,12 +109,12 @@ def differing(signs: np.ndarray) -> np.ndarray:
     Returns:
       (N (N - 1) / 2,) float64: the pairs (0, 1), (0, 2), ..., (1, 2), ...
     """
-    rows = [(signs[each] != signs[each + 1 :]).mean(axis=1) for each in range(len(signs) - 1)]
+    rows = [(signs[row] != signs[row + 1 :]).mean(axis=1) for row in range(len(signs) - 1)]
     return np.concatenate(rows)
 
 
 def by_chance(signs: np.ndarray) -> np.ndarray:
-    """What `differing` is to be expected to give if each row of signs, (N, D), were shuffled."""
+    """The expected value of `differing` if each row of signs, (N, D), were permuted at random."""
     shares = np.stack([(signs == sign).mean(axis=1) for sign in (-1, 0, 1)], axis=1)
     first, second = np.triu_indices(len(signs), 1)
     return 1 - (shares[first] * shares[second]).sum(axis=1)
@@ -124,13 +128,13 @@ def consistency(
     *,
     batch_size: int = 32,
 ) -> dict[str, dict[str, Consistency]]:
-    """Hides something in every picture, and compares what that does between them.
+    """Hides something in every picture, and compares how the features change between pictures.
 
     Args:
       function: network-space images -> (outputs, activations), of any network, not compiled.
       images: (N, H, W, C) float32, network space; N at least 2.
-      hidden: by name, masks (N, H, W) bool, true where a picture becomes 0, once or several times
-        over: their pairs count together, and pictures of different times are not compared.
+      hidden: by name, masks (N, H, W) bool, true where a picture becomes 0; one or several sets of
+        them. The pairs of all sets count together; pictures of different sets are not compared.
       layers: the layers' names.
       batch_size: images at a time.
 
@@ -138,26 +142,28 @@ def consistency(
       By name and layer, the consistency.
 
     Raises:
-      ValueError: there is one image only, or no such layer.
+      ValueError: there is one image only, or no such layer, or its activations are no feature
+        maps.
     """
     if len(images) < 2:
         raise ValueError(f"{len(images)} image: expected 2 or more, to compare them")
     before = features(function, images, layers, batch_size=batch_size)
     table = {}
-    for name, times in hidden.items():
-        found: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
-        for masks in times:
+    for name, sets in hidden.items():
+        changes: dict[str, list[np.ndarray]] = {layer: [] for layer in layers}
+        for masks in sets:
             changed = np.where(masks[..., None], np.float32(0), images)
             after = features(function, changed, layers, batch_size=batch_size)
             for layer in layers:
-                found[layer].append(signs(before[layer], after[layer]))
-        table[name] = {layer: _summary(each) for layer, each in found.items()}
+                changes[layer].append(signs(before[layer], after[layer]))
+        table[name] = {layer: _summary(of_layer) for layer, of_layer in changes.items()}
     return table
 
 
-def _summary(found: Sequence[np.ndarray]) -> Consistency:
-    pairs = np.concatenate([differing(each) for each in found])
-    chance = np.concatenate([by_chance(each) for each in found])
+def _summary(sets: Sequence[np.ndarray]) -> Consistency:
+    """The consistency over one or several sets of signs, (N, D)."""
+    pairs = np.concatenate([differing(signs) for signs in sets])
+    chance = np.concatenate([by_chance(signs) for signs in sets])
     return Consistency(float(pairs.mean()), float(pairs.std()), len(pairs), float(chance.mean()))
 
 
@@ -170,27 +176,28 @@ def box_mask(box: Sequence[Any], size: int) -> np.ndarray:
 
 
 def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """The (top, left, height, width) of what is true in a mask, which is something."""
+    """The (top, left, height, width) of the true pixels of a mask, which has at least one."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return rows[0], cols[0], rows[-1] + 1 - rows[0], cols[-1] + 1 - cols[0]
 
 
 def other_places(mask: np.ndarray) -> np.ndarray:
-    """Where else a mask's bounding box fits into the picture without a pixel of its own place.
+    """Where a mask's bounding box fits into the picture without overlapping its own place.
 
     Returns:
       (P, 2) int, the rows and columns of its top left corner.
     """
     top, left, height, width = bounding_box(mask)
     rows, cols = (
-        np.arange(side + 1 - n) for side, n in zip(mask.shape, (height, width), strict=True)
+        np.arange(side + 1 - extent)
+        for side, extent in zip(mask.shape, (height, width), strict=True)
     )
     apart = (abs(rows - top) >= height)[:, None] | (abs(cols - left) >= width)
     return np.argwhere(apart)
 
 
 def expect_other_place(mask: np.ndarray) -> None:
-    """Raises ValueError where a part fills so much of the picture that it has no other place."""
+    """Raises ValueError where a mask's bounding box fits nowhere else into the picture."""
     if not len(other_places(mask)):
         _, _, height, width = bounding_box(mask)
         raise ValueError(
@@ -200,7 +207,7 @@ def expect_other_place(mask: np.ndarray) -> None:
 
 
 def elsewhere(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The mask at one of its `other_places`, drawn at random; ValueError where there is none."""
+    """A mask moved to one of its `other_places`, drawn at random; ValueError if there is none."""
     expect_other_place(mask)
     top, left, height, width = bounding_box(mask)
     places = other_places(mask)
@@ -210,8 +217,8 @@ def elsewhere(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return moved
 
 
-def at_random(masks: np.ndarray, times: int, seed: int) -> Iterable[np.ndarray]:
-    """Masks, (N, H, W) bool, elsewhere in their pictures, so many times over."""
+def at_random(masks: np.ndarray, count: int, seed: int) -> Iterable[np.ndarray]:
+    """Sets of masks, (N, H, W) bool, each at a random other place in its picture."""
     rng = np.random.default_rng(seed)
-    for _ in range(times):
+    for _ in range(count):
         yield np.stack([elsewhere(mask, rng) for mask in masks])

@@ -1,4 +1,4 @@
-"""How feature maps came about: the strongest unit of each at several epochs of training.
+"""How feature maps came about: the top unit of each at several epochs of training.
 
 Zeiler & Fergus 2014, section 4.1 and Fig 4: "the strongest activation (across all training
 examples) within a given feature map projected back to pixel space". Jumps come from a change of the
@@ -30,7 +30,7 @@ class Evolution:
     Attributes:
       map_numbers: (M,) int.
       epochs: E of them, ascending.
-      tops: for each epoch the strongest image, arrays of shape (M, 1).
+      tops: for each epoch the top unit, arrays of shape (M, 1).
       projections: for each epoch (M, 1, field, field, 3) float32, in network space.
     """
 
@@ -39,28 +39,29 @@ class Evolution:
     tops: tuple[Top, ...]
     projections: tuple[ArrayFile, ...]
 
-    def strip(self, place: int) -> np.ndarray:
-        """One map's projections, (E, field, field, 3) float32."""
-        return np.stack([file.read(place, 1)[0] for file in self.projections])
+    def strip(self, row: int) -> np.ndarray:
+        """One map's projections, (E, field, field, 3) float32, by its row."""
+        return np.stack([file.read(row, 1)[0] for file in self.projections])
 
 
 def evolve(
     snapshots: Mapping[int, Path],
-    frames: ImageSet,
+    image_set: ImageSet,
     layers: Sequence[str],
     folder: Path,
-    pick: Callable[[TopUnits], np.ndarray] = lambda chosen: np.arange(len(chosen.map_numbers)),
+    pick: Callable[[TopUnits], np.ndarray] = lambda units: np.arange(len(units.map_numbers)),
     *,
     batch_size: int = 32,
 ) -> dict[str, Evolution]:
-    """Mines the training set with each snapshot of a run and projects the strongest units.
+    """Mines the training set with each snapshot of a run and projects the top units.
 
     Args:
       snapshots: by epoch, a net of the run.
-      frames: the training pictures.
+      image_set: the training pictures.
       layers: the layers' names.
       folder: where the projections go.
-      pick: which rows of the maps of the last epoch to follow, as numbers; all by default.
+      pick: from all maps of a layer at the last epoch to those that are followed, as rows; all by
+        default.
       batch_size: images a step.
 
     Returns:
@@ -69,34 +70,31 @@ def evolve(
     epochs = tuple(sorted(snapshots))
     tops: dict[str, list[Top]] = {layer: [] for layer in layers}
     files: dict[str, list[ArrayFile]] = {layer: [] for layer in layers}
-    maps: dict[str, np.ndarray] = {}
-    for epoch in reversed(epochs):  # the last first, since what lives in the end is followed
+    rows: dict[str, np.ndarray] = {}
+    for epoch in reversed(epochs):  # the last first, since it decides which maps are followed
         net = checkpoint.load(snapshots[epoch])
-        tables = mine_image_set(net, frames, layers, 1, batch_size=batch_size)
-        chosen = responding_units(net, tables)
-        if not maps:
-            maps = {layer: pick(each) for layer, each in chosen.items()}
-        chosen = {
-            layer: TopUnits(maps[layer], Top(*(column[maps[layer]] for column in each.top)))
-            for layer, each in chosen.items()
-        }
-        place = folder / f"epoch_{epoch:04}"
-        place.mkdir()
-        for layer, file in project_units_to_files(net, frames, chosen, place).items():
-            tops[layer].insert(0, chosen[layer].top)
+        tables = mine_image_set(net, image_set, layers, 1, batch_size=batch_size)
+        all_maps = responding_units(net, tables)
+        rows = rows or {layer: pick(units) for layer, units in all_maps.items()}
+        followed = {layer: units.of_rows(rows[layer]) for layer, units in all_maps.items()}
+        epoch_folder = folder / f"epoch_{epoch:04}"
+        epoch_folder.mkdir()
+        projected = project_units_to_files(net, image_set, followed, epoch_folder)
+        for layer, file in projected.items():
+            tops[layer].insert(0, followed[layer].top)
             files[layer].insert(0, file)
     return {
-        layer: Evolution(maps[layer], epochs, tuple(tops[layer]), tuple(files[layer]))
+        layer: Evolution(rows[layer], epochs, tuple(tops[layer]), tuple(files[layer]))
         for layer in layers
     }
 
 
-def draw_alive(count: int, seed: int) -> Callable[[TopUnits], np.ndarray]:
-    """A choice for `evolve`: some maps at random, of those that respond to something."""
+def draw_responding(count: int, seed: int) -> Callable[[TopUnits], np.ndarray]:
+    """A choice for `evolve`: some maps at random, of those that respond to an image."""
 
-    def pick(chosen: TopUnits) -> np.ndarray:
-        alive = np.flatnonzero(chosen.top.image[:, 0] != NO_IMAGE)
-        drawn = np.random.default_rng(seed).permutation(alive)[:count]
+    def pick(units: TopUnits) -> np.ndarray:
+        responding = np.flatnonzero(units.top.image[:, 0] != NO_IMAGE)
+        drawn = np.random.default_rng(seed).permutation(responding)[:count]
         return np.sort(drawn)
 
     return pick

@@ -21,22 +21,19 @@ filter of 7x7 has 0.82 of its energy in the low band and one of 11x11 0.85. The 
 off: it is low.
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from zfnet_jax.analysis.evolution import draw_alive
+from zfnet_jax.analysis.evolution import draw_responding
 from zfnet_jax.data.pipeline import ImageSet
-from zfnet_jax.features.mining import LayerStatistics, Top
+from zfnet_jax.features.mining import LayerStatistics
 from zfnet_jax.features.top_units import (
     TopUnits,
-    cut_patches_to_files,
     mine_image_set,
-    project_units_to_files,
+    project_and_cut,
     responding_units,
 )
 from zfnet_jax.networks.net import Net
@@ -49,11 +46,11 @@ DOMINANT = 3.0
 """A filter dominates whose RMS is over so many times the median."""
 
 EDGES = (1 / 8, 1 / 4)
-"""Where the middle band begins and ends, in cycles per pixel: the limits of strides 4 and 2."""
+"""The middle band's limits in cycles per pixel, which are those of strides 4 and 2."""
 
 
 class FilterMeasures(NamedTuple):
-    """What the numbers say of M filters; energies are shares of each filter's own, 0..1.
+    """The measures of M first-layer filters; energies are shares of each filter's own, 0..1.
 
     Attributes:
       contrast: (M,) largest minus smallest weight, as a share of all filters' joint range.
@@ -73,12 +70,12 @@ class FilterMeasures(NamedTuple):
 
     @property
     def dead(self) -> np.ndarray:
-        """(M,) bool, whose contrast is under `DEAD`."""
+        """(M,) bool, the filters whose contrast is under `DEAD`."""
         return self.contrast < DEAD
 
     @property
     def dominant(self) -> np.ndarray:
-        """(M,) bool, whose RMS is over `DOMINANT` times the median."""
+        """(M,) bool, the filters whose RMS is over `DOMINANT` times the median."""
         return self.rms > DOMINANT * np.median(self.rms)
 
 
@@ -96,14 +93,14 @@ def measure_filters(kernel: np.ndarray, stride: int) -> FilterMeasures:
     largest, smallest = kernel.max(axis=(0, 1, 2)), kernel.min(axis=(0, 1, 2))
     joint = largest.max() - smallest.min()
     below = [share_below(kernel, edge) for edge in EDGES]
-    some = kernel.any(axis=(0, 1, 2))
+    total = kernel.any(axis=(0, 1, 2))  # 1, or 0 of a filter of zeros
     return FilterMeasures(
         contrast=(largest - smallest) / joint if joint else np.zeros_like(largest),
         rms=np.sqrt(np.mean(kernel**2, axis=(0, 1, 2))),
         low=below[0],
         middle=below[1] - below[0],
-        high=some - below[1],
-        folded=some - share_below(kernel, 1 / (2 * stride)),
+        high=total - below[1],
+        folded=total - share_below(kernel, 1 / (2 * stride)),
     )
 
 
@@ -157,21 +154,21 @@ def firing(tables: Mapping[str, LayerStatistics]) -> dict[str, np.ndarray]:
       does.
     """
     return {
-        layer: mined.histogram[:, 1:].sum(axis=1) / mined.histogram.sum(axis=1)
-        for layer, mined in tables.items()
+        layer: statistics.histogram[:, 1:].sum(axis=1) / statistics.histogram.sum(axis=1)
+        for layer, statistics in tables.items()
     }
 
 
 @dataclass(frozen=True, eq=False)
 class FirstLayers:
-    """What there is to see of one net's first layers.
+    """The measures and pictures of one net's first layers.
 
     Attributes:
       net: the net.
       first: its first convolution.
       filters: the measures of that.
       firing: by convolution, the share of images in which each map fires.
-      images: how many images these are of.
+      images: how many images these shares are of.
       second: the second convolution's name.
       top_units: some of its maps, with their strongest units.
       projections: of these units, (maps, k, field, field, 3) float32, network space.
@@ -196,22 +193,28 @@ class FirstLayers:
 
 def convolutions(arch: Architecture) -> tuple[Conv, ...]:
     """A net's convolutions; ValueError if there are fewer than the two that Fig 6 shows."""
-    found = tuple(layer for layer in arch if isinstance(layer, Conv))
-    if len(found) < 2:
-        names = ", ".join(layer.name for layer in found) or "none"
+    layers = tuple(layer for layer in arch if isinstance(layer, Conv))
+    if len(layers) < 2:
+        names = ", ".join(layer.name for layer in layers) or "none"
         raise ValueError(f"convolutions {names}: expected a net with two or more")
-    return found
+    return layers
 
 
 def measure_first_layers(
-    net: Net, frames: ImageSet, *, maps: int = 16, k: int = 9, seed: int = 0, batch_size: int = 32
+    net: Net,
+    image_set: ImageSet,
+    *,
+    map_count: int = 16,
+    k: int = 9,
+    seed: int = 0,
+    batch_size: int = 32,
 ) -> FirstLayers:
     """Measures a net's first layer, finds maps that never fire, and projects the second layer.
 
     Args:
       net: the net.
-      frames: the pictures; each is seen through the centre view.
-      maps: how many maps of the second layer, drawn among those that fire.
+      image_set: the pictures; the net sees the centre view of each.
+      map_count: how many maps of the second layer, drawn among those that fire.
       k: images for each map.
       seed: of that draw.
       batch_size: images a step.
@@ -223,32 +226,23 @@ def measure_first_layers(
       ValueError: the net has fewer than two convolutions.
     """
     first, second, *_ = layers = convolutions(net.architecture)
-    tables = mine_image_set(net, frames, [layer.name for layer in layers], k, batch_size=batch_size)
+    names = [layer.name for layer in layers]
+    tables = mine_image_set(net, image_set, names, k, batch_size=batch_size)
     assert tables is not None, "nothing stops it"
-    everything = responding_units(net, tables)[second.name]
-    rows = draw_alive(maps, seed)(everything)
+    all_maps = responding_units(net, tables)[second.name]
+    rows = draw_responding(map_count, seed)(all_maps)
     if not rows.size:
-        rows = np.arange(min(maps, second.features))  # all are dead, and shown so
-    chosen = TopUnits(
-        everything.map_numbers[rows], Top(*(column[rows] for column in everything.top))
-    )
-    with tempfile.TemporaryDirectory() as work:
-        places = Path(work, "projections"), Path(work, "patches")
-        for place in places:
-            place.mkdir()
-        given = {second.name: chosen}
-        projections = project_units_to_files(net, frames, given, places[0])[second.name]
-        patches = cut_patches_to_files(net, frames, given, places[1])[second.name]
-        arrays = np.load(projections.path), np.load(patches.path)
-    kernel = np.asarray(net.params[first.name]["kernel"])
+        rows = np.arange(min(map_count, second.features))  # no map responds, which is shown
+    shown = all_maps.of_rows(rows)
+    projections, patches = project_and_cut(net, image_set, second.name, shown)
     return FirstLayers(
         net=net,
         first=first,
-        filters=measure_filters(kernel, first.stride),
+        filters=measure_filters(np.asarray(net.params[first.name]["kernel"]), first.stride),
         firing=firing(tables),
-        images=len(frames),
+        images=len(image_set),
         second=second.name,
-        top_units=chosen,
-        projections=arrays[0],
-        patches=arrays[1],
+        top_units=shown,
+        projections=projections,
+        patches=patches,
     )

@@ -1,10 +1,13 @@
-"""How far features move when their picture is moved, enlarged or turned.
+"""How far features change when their picture is translated, scaled or rotated.
 
 Zeiler & Fergus 2014, section 4.1 and Fig 5 (v3 only): the distance between the features of the
 original and of the transformed picture, at the first layer and at layer 7, and the probability of
-the true label. The paper does not say how the distance is scaled, the steps, or what fills the
-edges; here both distances are given, the steps are the caller's, and the edges are 0 in network
-space, which is the mean picture.
+the true label. The paper does not say how the distance is scaled, what the steps are, or what
+fills the edges. Here the distance is given both ways, the caller chooses the steps, and the edges
+are 0 in network space, which is the mean picture.
+
+An affine transform is a (2, 3) matrix A: the pixel at p = (row, column), from the picture's centre,
+is taken from A[:, :2] @ p + A[:, 2] of the original.
 """
 
 import functools
@@ -21,13 +24,14 @@ from jax.sharding import Mesh
 from jax.tree_util import Partial
 from tqdm import tqdm
 
-from zfnet_jax.analysis.network import network
+from zfnet_jax.analysis.outputs import Outputs, expect_outputs, to_scores
 from zfnet_jax.core import compilation, devices
+from zfnet_jax.core.activations import Function, layer_of, output_shapes
+from zfnet_jax.core.batches import equal_batches, multiple_of
 from zfnet_jax.core.pixels import raw_to_pixels
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.preprocessing import corners
-from zfnet_jax.features.mining import Function
-from zfnet_jax.features.views import network_input
+from zfnet_jax.networks.function import network, network_input
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet.architecture import Architecture, Conv
 
@@ -44,28 +48,28 @@ TURNS = 36
 """How many rotations: 10 degrees apart (a choice; the paper's go from 0 to 350)."""
 
 GROUP = 8
-"""How many pictures of a source are looked at together."""
+"""How many pictures of an image set are transformed together."""
 
 _IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
 
 def translations(pixels: np.ndarray) -> np.ndarray:
-    """Moves down by so many pixels, (T,), negative ones up; maps for `warp`, (T, 2, 3) float32."""
-    maps = np.tile(_IDENTITY, (len(pixels), 1, 1))
-    maps[:, 0, 2] = -np.asarray(pixels)
-    return maps
+    """Affine transforms, (T, 2, 3) float32, that move down by so many pixels, (T,)."""
+    transforms = np.tile(_IDENTITY, (len(pixels), 1, 1))
+    transforms[:, 0, 2] = -np.asarray(pixels)
+    return transforms
 
 
 def scales(factors: np.ndarray) -> np.ndarray:
-    """Enlarges about the centre, factors (T,) above 0; maps for `warp`, (T, 2, 3) float32.
+    """Affine transforms, (T, 2, 3) float32, that enlarge about the centre by factors (T,) above 0.
 
-    Below 1 a picture becomes smaller and is not smoothed for it.
+    Below 1 a picture becomes smaller, without being smoothed before.
     """
     return (_IDENTITY / np.asarray(factors, float)[:, None, None]).astype(np.float32)
 
 
 def rotations(degrees: np.ndarray) -> np.ndarray:
-    """Turns counterclockwise about the centre, (T,); maps for `warp`, (T, 2, 3) float32."""
+    """Affine transforms, (T, 2, 3) float32, that turn counterclockwise about the centre, (T,)."""
     angles = np.deg2rad(degrees)
     cos, sin, zero = np.cos(angles), np.sin(angles), np.zeros_like(angles)
     rows = np.stack([cos, sin, zero], -1), np.stack([-sin, cos, zero], -1)
@@ -87,22 +91,21 @@ TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "scale": scales,
     "rotation": rotations,
 }
-"""From the values of each of the paper's transformations to maps for `warp`."""
+"""From the values of each kind of the paper's transformations to affine transforms."""
 
 
 def default_layers(arch: Architecture) -> tuple[str, str]:
     """The paper's layers 1 and 7: the first convolution and the one below the logits."""
-    first = next(each.name for each in arch if isinstance(each, Conv))
+    first = next(layer.name for layer in arch if isinstance(layer, Conv))
     return first, arch.layers[-2].name
 
 
-def warp(images: Array, maps: Array) -> Array:
+def warp(images: Array, transforms: Array) -> Array:
     """Transforms pictures, bilinearly; what comes from outside of them is 0.
 
     Args:
       images: (N, H, W, C) float.
-      maps: (T, 2, 3) float32. A pixel at p = (row, column), from the picture's centre, is taken
-        from `map[:, :2] @ p + map[:, 2]`. The identity gives the very same picture.
+      transforms: affine, (T, 2, 3) float32. The identity gives the very same picture.
 
     Returns:
       (T, N, H, W, C).
@@ -110,25 +113,28 @@ def warp(images: Array, maps: Array) -> Array:
     middle = [(side - 1) / 2 for side in images.shape[1:3]]
     rows, cols = (jnp.arange(side) - m for side, m in zip(images.shape[1:3], middle, strict=True))
 
-    def one(a: Array) -> Array:
+    def transformed(matrix: Array) -> Array:
         # Not as a product of matrices, which an accelerator rounds.
-        places = [
-            a[axis, 0] * rows[:, None] + a[axis, 1] * cols + a[axis, 2] + middle[axis]
-            for axis in (0, 1)
+        coordinates = [
+            matrix[axis, 0] * rows[:, None] + matrix[axis, 1] * cols + matrix[axis, 2] + center
+            for axis, center in enumerate(middle)
         ]
-        plane = functools.partial(map_coordinates, coordinates=places, order=1, mode="constant")
-        return jax.vmap(jax.vmap(plane, -1, -1))(images)
+        channel = functools.partial(
+            map_coordinates, coordinates=coordinates, order=1, mode="constant"
+        )
+        return jax.vmap(jax.vmap(channel, -1, -1))(images)
 
-    return jax.vmap(one)(maps)
+    return jax.vmap(transformed)(transforms)
 
 
 class Responses(NamedTuple):
-    """What a net makes of N pictures under T transformations.
+    """A network's responses to N pictures under T transformations.
 
     Attributes:
       distance: by layer, (N, T) float32, Euclidean, from the features of the original.
       norm: by layer, (N,) float32, of the original's features.
-      probability: (N, T) float32, of each picture's label.
+      probability: (N, T) float32, of each picture's label; its output where the outputs are
+        declared as values.
     """
 
     distance: dict[str, np.ndarray]
@@ -141,8 +147,8 @@ class Responses(NamedTuple):
         return self.distance[layer] / np.where(norm > 0, norm, np.nan)
 
     def columns(self, part: slice) -> "Responses":
-        """Those to some of the transformations."""
-        distance = {layer: each[:, part] for layer, each in self.distance.items()}
+        """The responses to some of the transformations."""
+        distance = {layer: values[:, part] for layer, values in self.distance.items()}
         return Responses(distance, self.norm, self.probability[:, part])
 
 
@@ -150,77 +156,85 @@ def respond(
     function: Function,
     images: Any,
     labels: Sequence[int] | np.ndarray,
-    maps: np.ndarray,
+    transforms: np.ndarray,
     layers: Sequence[str],
     *,
+    outputs: Outputs = "logits",
     batch_size: int = 32,
 ) -> Responses:
     """Compares the features of transformed pictures with those of the originals.
 
-    One compiled function transforms some pictures in some ways, runs the net and measures; memory
-    holds one such batch, and the originals' features of `images`. The originals go through it as
-    one more transformation, so that the distance at the identity is 0; where a back end adds up in
-    another order at another place of a batch, 0 to rounding.
+    One compiled function transforms pictures, runs the network and measures; memory holds one such
+    batch, and the originals' features of `images`. The originals go through it as one more
+    transformation, so that the distance at the identity is 0; where a back end adds up in another
+    order at another place of a batch, 0 to rounding.
 
     Args:
-      function: network-space images -> (logits, activations), of any network, not compiled; as a
+      function: network-space images -> (outputs, activations), of any network, not compiled; as a
         `jax.tree_util.Partial` it takes its parameters along as arguments.
-      images: (N, H, W, C) float32, network space; more than a batch of them at best in groups.
-      labels: (N,) int, which logit's probability is asked for.
-      maps: (T, 2, 3) float32, as for `warp`.
+      images: (N, H, W, C) float32, network space; give more than a batch of them in groups.
+      labels: (N,) int, the output whose probability is asked for.
+      transforms: affine, (T, 2, 3) float32.
       layers: the layers' names.
-      batch_size: about how many transformed pictures are seen at once.
+      outputs: what the function's outputs, (N, classes), are: "logits", of which the softmax is
+        taken, "probabilities", or "values" of any other kind.
+      batch_size: about how many transformed pictures are processed at once.
 
     Returns:
       The distances and probabilities.
 
     Raises:
-      ValueError: there is no such layer or label.
+      ValueError: there is no such layer or label; the layer's activations are no feature maps; the
+        outputs are not what they are declared to be.
     """
     mesh = devices.make_mesh().local_mesh
-    given = function if isinstance(function, Partial) else Partial(function)
-    logits, activations = jax.eval_shape(given, images)
-    originals = {}
-    for name in layers:
-        if name not in activations:
-            raise ValueError(f"layer {name!r}: expected one of {', '.join(activations)}")
-        size = math.prod(activations[name].shape[1:])
-        originals[name] = np.zeros((len(images), size), np.float32)
-    wrong = [label for label in labels if not 0 <= label < logits.shape[-1]]
-    if wrong:
-        raise ValueError(f"label {wrong[0]}: expected 0..{logits.shape[-1] - 1}")
-    step, whole = _compiled_step(mesh), devices.replicated(mesh)
-    every = np.concatenate([_IDENTITY[None], np.asarray(maps, np.float32)])
-    fixed = given, images, np.asarray(labels, np.int32)
-    given, images, labels, originals = jax.device_put((*fixed, originals), whole)
-    at_once = -(-min(max(1, batch_size // len(images)), len(every)) // mesh.size) * mesh.size
-    found = []
-    for start in range(0, len(every), at_once):
-        # The last batch repeats its last transformation, so that there is one shape to compile.
-        places = np.arange(start, start + at_once).clip(max=len(every) - 1)
-        measured, originals = step(given, images, labels, every[places], originals, start == 0)
-        found.append(jax.tree.map(np.asarray, measured))
+    network = function if isinstance(function, Partial) else Partial(function)
+    returned, activations = output_shapes(network, images)
+    originals = {
+        name: np.zeros((len(images), math.prod(layer_of(activations, name).shape[1:])), np.float32)
+        for name in layers
+    }
+    for label in labels:
+        if not 0 <= label < returned.shape[-1]:
+            raise ValueError(f"label {label}: expected 0..{returned.shape[-1] - 1}")
+    with_identity = np.concatenate([_IDENTITY[None], np.asarray(transforms, np.float32)])
+    arguments = network, images, np.asarray(labels, np.int32), originals
+    step, replicated = _compiled_step(mesh, outputs), devices.replicated(mesh)
+    network, images, labels, originals = jax.device_put(arguments, replicated)
+    at_once = min(max(1, batch_size // len(images)), len(with_identity))
+    parts = []
+    for numbers, _ in equal_batches(len(with_identity), multiple_of(at_once, mesh.size)):
+        is_first = numbers[0] == 0
+        returned, originals, measured = step(
+            network, images, labels, with_identity[numbers], originals, is_first
+        )
+        if is_first:
+            expect_outputs(np.asarray(returned), outputs)
+        parts.append(jax.tree.map(np.asarray, measured))
     distance, probability = jax.tree.map(
-        lambda *parts: np.concatenate(parts)[1 : len(every)].T, *found
+        lambda *arrays: np.concatenate(arrays)[1 : len(with_identity)].T, *parts
     )
-    norm = {name: np.linalg.norm(np.asarray(each), axis=1) for name, each in originals.items()}
+    norm = {name: np.linalg.norm(np.asarray(kept), axis=1) for name, kept in originals.items()}
     return Responses(distance, norm, probability)
 
 
 @functools.cache
-def _compiled_step(mesh: Mesh) -> Callable[..., Any]:
+def _compiled_step(mesh: Mesh, outputs: Outputs) -> Callable[..., Any]:
     def step(
         function: Function,
         images: Array,
         labels: Array,
-        maps: Array,
+        transforms: Array,
         originals: dict[str, Array],
         is_first: Array,
-    ) -> tuple[tuple[dict[str, Array], Array], dict[str, Array]]:
-        """Some transformations of all pictures; the first of all is the identity."""
-        moved = warp(images, maps)
-        logits, activations = function(moved.reshape(-1, *images.shape[1:]))
-        layout = len(maps), len(images), -1
+    ) -> tuple[Array, dict[str, Array], tuple[dict[str, Array], Array]]:
+        """Some transforms of all pictures: the first one's outputs, the originals, the measures.
+
+        The first transform of all is the identity.
+        """
+        transformed = warp(images, transforms)
+        returned, activations = function(transformed.reshape(-1, *images.shape[1:]))
+        layout = len(transforms), len(images), -1
         features = {name: activations[name].reshape(layout) for name in originals}
         originals = {
             name: jnp.where(is_first, features[name][0], kept) for name, kept in originals.items()
@@ -229,71 +243,77 @@ def _compiled_step(mesh: Mesh) -> Callable[..., Any]:
             name: jnp.sqrt(jnp.square(features[name] - kept).sum(axis=-1))
             for name, kept in originals.items()
         }
-        shares = jax.nn.softmax(logits).reshape(layout)
-        probability = jnp.take_along_axis(shares, labels[None, :, None], axis=2)[..., 0]
-        return (distance, probability), originals
+        scores = to_scores(returned, outputs).reshape(layout)
+        probability = jnp.take_along_axis(scores, labels[None, :, None], axis=2)[..., 0]
+        return returned[: len(images)], originals, (distance, probability)
 
-    whole, cut = devices.replicated(mesh), devices.by_example(mesh)
+    replicated, by_example = devices.replicated(mesh), devices.by_example(mesh)
     return compilation.jit(
         step,
         donate_argnums=4,
-        in_shardings=(whole, whole, whole, cut, whole, whole),
-        out_shardings=whole,
+        in_shardings=(*[replicated] * 3, by_example, replicated, replicated),
+        out_shardings=replicated,
     )
 
 
 def respond_to_image_set(
     net: Net,
-    frames: ImageSet,
+    image_set: ImageSet,
     items: np.ndarray,
     labels: np.ndarray,
-    maps: np.ndarray,
+    transforms: np.ndarray,
     layers: Sequence[str],
     *,
     batch_size: int = 32,
 ) -> tuple[Responses, np.ndarray]:
-    """The responses of a net to pictures of a source, a few at a time.
+    """The responses of a net to pictures of an image set, a few at a time.
 
     Args:
       net: the net.
-      frames: the pictures, each seen through the centre view.
+      image_set: the pictures; the net sees the centre view of each.
       items: (n,) int, which of them.
-      labels: (n,) int, their classes; -1 stands for what the net takes the original for.
-      maps: (T, 2, 3) float32, as for `warp`.
+      labels: (n,) int, their classes; -1 stands for the class that the net predicts.
+      transforms: affine, (T, 2, 3) float32.
       layers: the layers' names.
-      batch_size: about how many transformed pictures are seen at once.
+      batch_size: about how many transformed pictures are processed at once.
 
     Returns:
       The responses, and the labels, (n,) int, all of them known.
     """
     view, function = network_input(net), network(net)
     classify = compilation.jit(lambda function, images: function(images)[0].argmax(axis=1))
-    size, labels, found = min(GROUP, len(items)), labels.copy(), []
-    starts = range(0, len(items), size)
-    for start in tqdm(starts, "transforming", disable=None, leave=False, unit="group"):
-        # The last group repeats its last picture, so that there is one shape to compile.
-        places = np.arange(start, start + size).clip(max=len(items) - 1)
-        images = view(frames.batch(items[places]).frames)
-        given = labels[places]
-        if (given < 0).any():
-            given = np.where(given < 0, classify(function, images), given)
-        labels[places] = given
-        found.append(respond(function, images, given, maps, layers, batch_size=batch_size))
-    whole: Responses = jax.tree.map(lambda *parts: np.concatenate(parts)[: len(items)], *found)
-    return whole, labels
+    labels, parts = labels.copy(), []
+    groups = list(equal_batches(len(items), min(GROUP, len(items))))
+    for numbers, _ in tqdm(groups, "transforming", disable=None, leave=False, unit="group"):
+        images = view(image_set.batch(items[numbers]).frames)
+        of_group = labels[numbers]
+        if (of_group < 0).any():
+            of_group = np.where(of_group < 0, classify(function, images), of_group)
+        labels[numbers] = of_group
+        parts.append(respond(function, images, of_group, transforms, layers, batch_size=batch_size))
+    responses: Responses = jax.tree.map(
+        lambda *arrays: np.concatenate(arrays)[: len(items)], *parts
+    )
+    return responses, labels
 
 
-def transformed(net: Net, frames: ImageSet, items: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """What the net sees of some pictures, as raw values; (n, T, size, size, 3) uint8.
+def transformed_pixels(
+    net: Net, image_set: ImageSet, items: np.ndarray, transforms: np.ndarray
+) -> np.ndarray:
+    """What the net sees of transformed pictures, as raw values.
 
     Args:
       net: the net.
-      frames: the pictures.
+      image_set: the pictures.
       items: (n,) int, which of them.
-      maps: (T, 2, 3) float32, as for `warp`.
+      transforms: affine, (T, 2, 3) float32.
+
+    Returns:
+      (n, T, size, size, 3) uint8.
     """
     size = net.architecture.input_size
     top, left = corners(net.preprocessing.frame, size)[-1]
-    moved = compilation.jit(warp)(network_input(net)(frames.batch(items).frames), maps)
-    raw = net.preprocessing.undo(moved, (int(top), int(left)))
+    images = network_input(net)(image_set.batch(items).frames)
+    transformed = compilation.jit(warp)(images, transforms)
+    raw = net.preprocessing.undo(transformed, (int(top), int(left)))
     return raw_to_pixels(np.swapaxes(raw, 0, 1))

@@ -1,4 +1,4 @@
-"""What stands beside the maps in Zeiler & Fergus 2014, Fig 7: the square, and projections."""
+"""The other panels of Zeiler & Fergus 2014, Fig 7: the square's picture, and projections."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from zfnet_jax.features.feature_maps import Panel
 from zfnet_jax.features.mining import NO_IMAGE
 from zfnet_jax.features.projection import project_all
 from zfnet_jax.networks.net import Net
-from zfnet_jax.zfnet.deconvnet import Units
+from zfnet_jax.zfnet.units import Units
 
 OTHERS = 3
 """Other pictures whose projections are shown, as in the paper."""
@@ -21,55 +21,56 @@ OTHERS = 3
 
 def fully_hidden_picture(net: Net, value: float) -> np.ndarray:
     """The picture whose every pixel has a value in network space, (size, size, 3) uint8."""
-    size, given = net.architecture.input_size, net.preprocessing
-    top, left = corners(given.frame, size)[-1].tolist()
-    grey = jnp.full((size, size, 3), value)
-    return raw_to_pixels(np.asarray(given.undo(grey, (top, left))))
+    size, preprocessing = net.architecture.input_size, net.preprocessing
+    top, left = corners(preprocessing.frame, size)[-1].tolist()
+    pixels = preprocessing.undo(jnp.full((size, size, 3), value), (top, left))
+    return raw_to_pixels(np.asarray(pixels))
 
 
 def project_top_units(
-    net: Net, images: np.ndarray, layer: str, found: Sequence[Occlusion]
+    net: Net, images: np.ndarray, layer: str, occlusions: Sequence[Occlusion]
 ) -> np.ndarray:
-    """Projects the strongest unit that each picture has in its map.
+    """Projects the top unit that each picture has in its map.
 
     Args:
       net: the net.
       images: (N, size, size, 3) float32, network space.
       layer: the maps' layer.
-      found: N sweeps, which name the units.
+      occlusions: of these pictures, which name the units.
 
     Returns:
       (N, field, field, 3) float32, network space.
     """
-    columns = {
-        name: np.array([getattr(each.unit, name) for each in found])
-        for name in ("row", "col", "map", "value")
-    }
-    units = Units(np.arange(len(found)), **columns)
+    units = Units.of(
+        [
+            (number, unit.row, unit.col, unit.map, unit.value)
+            for number, unit in enumerate(occlusion.unit for occlusion in occlusions)
+        ]
+    )
     parts = list(project_all(net, lambda items: jnp.asarray(images[items]), {layer: units}))
     order = np.argsort(np.concatenate([part.positions for part in parts]))
     return np.concatenate([part.patches for part in parts])[order]
 
 
 def top_units_in_other_pictures(
-    panel: Panel, frames: ImageSet, number: int, picture: np.ndarray
+    panel: Panel, image_set: ImageSet, map_number: int, picture: np.ndarray
 ) -> list[tuple[int, int]]:
-    """Where in a panel a map's strongest units in other pictures are.
+    """Where in a panel a map's top units in other pictures are.
 
     Args:
-      panel: of one more place a map than are wanted, since the picture itself may be among them.
-      frames: the pictures that it was made from.
-      number: the map.
-      picture: (size, size, 3) uint8, what the net sees of the one that is no other picture.
+      panel: with one image more of each map than are wanted, since the picture itself may be there.
+      image_set: the pictures that it was made from.
+      map_number: the map.
+      picture: (size, size, 3) uint8, what the net sees of the picture that is left out.
 
     Returns:
-      At most `OTHERS` pairs of a row of the panel and a place in it, strongest first.
+      At most `OTHERS` pairs of a row and a column of the panel, largest activation first.
     """
-    row = int(np.flatnonzero(panel.map_numbers == number)[0])
-    places = []
-    for place, image in enumerate(panel.top.image[row].tolist()):
+    row = int(np.flatnonzero(panel.map_numbers == map_number)[0])
+    entries = []
+    for column, image in enumerate(panel.top.image[row].tolist()):
         if image != NO_IMAGE:
-            view = centre_view(frames.read(image)[0][None], len(picture))[0]
+            view = centre_view(image_set.read(image)[0][None], len(picture))[0]
             if not np.array_equal(view, picture):
-                places.append((row, place))
-    return places[:OTHERS]
+                entries.append((row, column))
+    return entries[:OTHERS]

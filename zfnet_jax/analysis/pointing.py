@@ -1,15 +1,15 @@
-"""Whether occlusion finds the object, where it is known which pixels are the object's.
+"""Whether occlusion finds the object, in pictures whose object's pixels are known.
 
 The pointing game of Zhang et al. 2016 (*Top-down neural attention by excitation backprop*), without
-their tolerance: one place of the picture is named, and it is on the object or it is not.
+their tolerance: one pixel of the picture is named, and it is on the object or it is not.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from zfnet_jax.analysis.occlusion import (
-    Occlusion,
+from zfnet_jax.analysis.occlusion import Occlusion
+from zfnet_jax.analysis.occlusion_maps import (
     correlation,
     hidden_area,
     per_pixel_mean,
@@ -20,13 +20,13 @@ from zfnet_jax.analysis.occlusion import (
 SIZE, STRIDE = 10 / 224, 7 / 224
 """A square no wider than a thin part, and its steps, as shares of the input's width.
 
-All squares that hide the whole of a part cost about the same, wherever their centres are: the
-paper's square, five times as wide, may have its own as far beside the part.
+All squares that hide the whole of a part cause about the same drop, wherever their centres are. The
+paper's square is five times as wide, so that its centre may lie far beside the part.
 """
 
 
 class Pointing(NamedTuple):
-    """What a sweep says of where an object is.
+    """Where an occlusion points, and whether that is on the object.
 
     Attributes:
       correct: whether the class is the most probable with nothing hidden.
@@ -35,8 +35,8 @@ class Pointing(NamedTuple):
       peak: whether the pixel is whose covering squares have the largest mean drop.
       touches: whether the square with the largest drop hides any of the object.
       chance: the share of all squares whose centre is on the object.
-      fullest: whether the centre of the square that hides the most of the object is on it, which a
-        net that knew all of the object would point at.
+      fullest: whether the centre of the square that hides the most of the object is on it; a net
+        that used all of the object would point there.
       correlation: of the drops and the object's hidden area, over all positions.
     """
 
@@ -50,29 +50,30 @@ class Pointing(NamedTuple):
     correlation: float
 
 
-def point(found: Occlusion, label: int, mask: np.ndarray) -> Pointing:
+def point(occlusion: Occlusion, label: int, mask: np.ndarray) -> Pointing:
     """Plays the pointing game with one picture.
 
     Where the square is wider than a part, the mean over the squares that cover a pixel has its peak
-    nearer to the part than the centre of any one, so that both are given.
+    nearer to the part than the centre of any one square, so that both are given.
 
     Args:
-      found: the sweep.
+      occlusion: of the picture.
       label: the object's class.
       mask: (H, W) bool, the object.
     """
-    drop, area = found.drop(label), hidden_area(mask, found.top_left, found.size)
-    place = place_of_largest(drop)
-    mean = per_pixel_mean(drop, found.top_left, found.size, mask.shape)
+    drop, top_left, size = occlusion.drop(label), occlusion.top_left, occlusion.size
+    area = hidden_area(mask, top_left, size)
+    largest = place_of_largest(drop)
+    mean = per_pixel_mean(drop, top_left, size, mask.shape)
     peak = place_of_largest(np.where(np.isnan(mean), -np.inf, mean))
-    centres = [points_at(mask, each, found.size) for each in found.top_left.reshape(-1, 2)]
+    on_object = [points_at(mask, corner, size) for corner in top_left.reshape(-1, 2)]
     return Pointing(
-        correct=int(found.unoccluded.argmax()) == label,
-        drop=float(drop[place]),
-        centre=points_at(mask, found.top_left[place], found.size),
+        correct=int(occlusion.unoccluded.argmax()) == label,
+        drop=float(drop[largest]),
+        centre=points_at(mask, top_left[largest], size),
         peak=bool(mask[peak]),
-        touches=bool(area[place] > 0),
-        chance=float(np.mean(centres)),
-        fullest=points_at(mask, found.top_left[place_of_largest(area)], found.size),
+        touches=bool(area[largest] > 0),
+        chance=float(np.mean(on_object)),
+        fullest=points_at(mask, top_left[place_of_largest(area)], size),
         correlation=correlation(drop, area),
     )

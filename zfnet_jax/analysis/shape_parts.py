@@ -1,4 +1,4 @@
-"""The parts of the embedded data set, as a net's input shows them, to be hidden."""
+"""The parts of the objects in the drawn shapes, as masks in a net's input, to be hidden."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.data.shapes import Shapes
 
 SEARCHED = 100
-"""How many pictures of a class are looked through for those that show a part."""
+"""How many pictures of a class are searched for those that show a part."""
 
 
 class ShapePart(NamedTuple):
@@ -60,6 +60,6 @@ def shape_parts(source: Shapes, frame: int, size: int, count: int) -> Iterator[S
 
 
 def _in_frame(mask: np.ndarray, frame: int) -> np.ndarray:
-    """A mask of a picture in its frame, by the very steps that the picture takes."""
+    """A picture's mask in its frame, resized and cropped by the same steps as the picture."""
     picture = np.repeat(np.uint8(255) * mask[..., None], 3, axis=2)
     return decode(picture, frame)[..., 0] >= 128

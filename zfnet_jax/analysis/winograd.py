@@ -1,4 +1,4 @@
-"""Convolution with fewer multiplications, for forward passes on a CPU that need no switches.
+"""Convolution with fewer multiplications, for the many forward passes of an occlusion on a CPU.
 
 Winograd's minimal filtering, as in Lavin and Gray 2016 (*Fast algorithms for convolutional neural
 networks*, section 4): of each 7x7 pixels of a map, and of each filter of 3x3, 49 combinations are
@@ -7,8 +7,8 @@ place of 225. A convolution of stride s is one of stride 1 over s^2 times as man
 of each remainder (mod s), with filters s times smaller: 5x5 of stride 2 become 3x3.
 
 The result is that of `ops.conv` but for rounding, some ten times larger: relative errors of 5e-6.
-That can flip a switch, and makes units differ that have seen the same pixels; so whoever projects,
-mines or compares signs uses `ops.conv`. Accelerators' libraries choose such algorithms themselves.
+That can flip a switch, and makes units differ that see the same pixels. So projection, mining and
+correspondence use `ops.conv`. Accelerators' libraries choose such algorithms themselves.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,42 +19,45 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.tree_util import Partial
 
+from zfnet_jax.networks.function import forward_of, network
+from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet import ops
 from zfnet_jax.zfnet.architecture import Architecture, Conv
 from zfnet_jax.zfnet.trace import Params
 
 _TAPS = 3
-_AT = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)
-"""Where the polynomials of pixels and taps are multiplied, and at infinity."""
+_POINTS_OF_EVALUATION = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)
+"""Where the polynomials of pixels and taps are evaluated, besides infinity."""
 
 
 def _combinations() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """By what pixels, taps and products are combined, along one axis: Toom and Cook's algorithm.
+    """The factors that combine pixels, taps and products along one axis (Toom and Cook).
 
-    A filter slid over pixels is the transpose of a product of polynomials, which is found from the
-    products of their values at as many places as it has coefficients.
+    A filter slid over pixels is the transpose of a product of polynomials, which follows from the
+    products of their values at as many points as it has coefficients.
     """
-    places, count = np.array(_AT), len(_AT)
+    points, count = np.array(_POINTS_OF_EVALUATION), len(_POINTS_OF_EVALUATION)
     pixels, taps = np.zeros((count + 1, count + 1)), np.zeros((count + 1, _TAPS))
     products = np.zeros((count + 2 - _TAPS, count + 1))
-    for row, place in enumerate(places):
-        others = np.delete(places, row)
+    for row, point in enumerate(points):
+        others = np.delete(points, row)
         pixels[row, :count] = np.poly(others)[::-1]
-        taps[row] = place ** np.arange(_TAPS) / np.prod(place - others)
-        products[:, row] = place ** np.arange(len(products))
-    pixels[-1], taps[-1, -1], products[-1, -1] = np.poly(places)[::-1], 1, 1
+        taps[row] = point ** np.arange(_TAPS) / np.prod(point - others)
+        products[:, row] = point ** np.arange(len(products))
+    pixels[-1], taps[-1, -1], products[-1, -1] = np.poly(points)[::-1], 1, 1
     return pixels, taps, products
 
 
 _OF_PIXELS, _OF_TAPS, _OF_PRODUCTS = _combinations()
 _TILE, _POINTS = _OF_PRODUCTS.shape
 
-_LEAST_MAPS = 32
-"""From as many maps on it was seen to be faster; with fewer it was not tried."""
+_MINIMUM_MAPS = 32
+"""With this many maps and more it was measured to be faster; fewer were not tried."""
 
 _CACHE = 24 * 2**20
-"""Bytes of combined pixels at a time, which are to stay in a processor's last cache."""
+"""Bytes of combined pixels at a time, few enough for a processor's last cache."""
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["points"], meta_fields=["size"])
@@ -69,6 +72,19 @@ class CombinedFilters:
 
     points: Array
     size: int
+
+
+def fast_network(net: Net) -> Partial:
+    """`networks.function.network`, on a CPU with fewer multiplications and more rounding.
+
+    For analyses that need no switches, nor that units which see the same pixels are equal. Several
+    devices would each compute every picture, since the parts that a cache holds are no device's
+    share of a batch: there, and on accelerators, it is `network`.
+    """
+    if jax.default_backend() != "cpu" or jax.local_device_count() > 1:
+        return network(net)
+    arch = net.architecture
+    return Partial(forward_of(arch, conv), _prepare(arch, net.params))
 
 
 def prepare(arch: Architecture, params: Params) -> dict[str, Mapping[str, Array | CombinedFilters]]:
@@ -87,10 +103,13 @@ def prepare(arch: Architecture, params: Params) -> dict[str, Mapping[str, Array 
             kernel = params[layer.name]["kernel"]
             inputs, outputs = kernel.shape[2:]
             maps = min(inputs * layer.stride**2, outputs)
-            if -(-layer.size // layer.stride) == _TAPS and maps >= _LEAST_MAPS:
+            if -(-layer.size // layer.stride) == _TAPS and maps >= _MINIMUM_MAPS:
                 filters = CombinedFilters(combine_taps(kernel, layer.stride), layer.size)
                 prepared[layer.name] = {**params[layer.name], "kernel": filters}
     return prepared
+
+
+_prepare = partial(jax.jit, static_argnums=0)(prepare)
 
 
 def combine_taps(kernel: Array, stride: int) -> Array:
@@ -137,22 +156,22 @@ def conv(
     )
     _, rows, cols, _ = jax.eval_shape(partial(ops.conv, stride=stride, pads=pads), x, plain).shape
     tiles = -(-rows // _TILE), -(-cols // _TILE)
-    bytes_of_one = _POINTS**2 * tiles[0] * tiles[1] * kernel.points.shape[1] * x.dtype.itemsize
-    parts = max(1, -(-len(x) * bytes_of_one // _CACHE))
+    bytes_per_image = _POINTS**2 * tiles[0] * tiles[1] * kernel.points.shape[1] * x.dtype.itemsize
+    parts = max(1, -(-len(x) * bytes_per_image // _CACHE))
     chunk = max(1, -(-len(x) // parts))
 
-    def some(x: Array) -> Array:
+    def convolved(x: Array) -> Array:
         spread = _spread(x, tiles, stride, pads)
         return _correlate(spread, kernel.points, tiles)[:, :rows, :cols]
 
     whole = len(x) // chunk * chunk
-    y = lax.map(some, x[:whole].reshape(-1, chunk, *x.shape[1:]))
+    y = lax.map(convolved, x[:whole].reshape(-1, chunk, *x.shape[1:]))
     y = y.reshape(whole, *y.shape[2:])
-    return y if whole == len(x) else jnp.concatenate([y, some(x[whole:])])
+    return y if whole == len(x) else jnp.concatenate([y, convolved(x[whole:])])
 
 
 def _spread(x: Array, tiles: tuple[int, int], stride: int, pads: ops.Pads) -> Array:
-    """The padded maps as far as the tiles reach, pixels of one remainder a map of their own."""
+    """The padded maps as far as the tiles reach, the pixels of each remainder as separate maps."""
     reach = [stride * (_TILE * count + _TAPS - 1) for count in tiles]
     edges = [
         (before, end - length - before, 0)
@@ -188,7 +207,7 @@ def _correlate(x: Array, points: Array, tiles: tuple[int, int]) -> Array:
 
 
 def _combine(factors: np.ndarray, parts: Sequence[Array]) -> Array:
-    """The sum of the parts by their factors; those of factor 0 are not read."""
-    some = [(factor, part) for factor, part in zip(factors.tolist(), parts, strict=True) if factor]
-    terms = [part if factor == 1 else factor * part for factor, part in some]
+    """The sum of the parts by their factors; parts of factor 0 are not read."""
+    pairs = [(factor, part) for factor, part in zip(factors.tolist(), parts, strict=True) if factor]
+    terms = [part if factor == 1 else factor * part for factor, part in pairs]
     return sum(terms[1:], start=terms[0])

@@ -17,7 +17,6 @@ from zfnet_jax.analysis.correspondence import (
     default_layers,
     expect_other_place,
 )
-from zfnet_jax.analysis.network import network
 from zfnet_jax.analysis.shape_parts import shape_parts
 from zfnet_jax.commands import command_line
 from zfnet_jax.commands.images import training_of
@@ -30,7 +29,7 @@ from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.source import Source, warn_of_skipped
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.features import controls
-from zfnet_jax.features.views import network_input
+from zfnet_jax.networks.function import network, network_input
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report import correspondence as report
 from zfnet_jax.report.annotate import write_annotation_page

@@ -65,9 +65,7 @@ def main(
         top=min(top, len(source)),
         map_count=maps,
         map_numbers=only,
-        unpool=unpool,
-        rectify=rectify,
-        norm=norm,
+        options=deconvnet.Options(unpool, rectify, norm),
     )
     shown = panels.scales(panel.projections, scale)
     names = net.class_names if layer == arch.layers[-1].name else ()

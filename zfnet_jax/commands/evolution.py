@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from zfnet_jax.analysis.evolution import Evolution, draw_alive, evolve
+from zfnet_jax.analysis.evolution import Evolution, draw_responding, evolve
 from zfnet_jax.commands import command_line
 from zfnet_jax.commands.images import training_of
 from zfnet_jax.core.files import output_folder
@@ -65,9 +65,8 @@ def main(
         output_folder(out) as folder,
         tempfile.TemporaryDirectory() as work,
     ):
-        evolved = evolve(
-            snapshots, frames, layers, Path(work), draw_alive(maps, seed), batch_size=batch_size
-        )
+        pick = draw_responding(maps, seed)
+        evolved = evolve(snapshots, frames, layers, Path(work), pick, batch_size=batch_size)
         strips = {layer: _strips(each) for layer, each in evolved.items()}
         pictures.save(folder / "evolution.png", panels.evolution_picture(strips, list(snapshots)))
         description = {

@@ -146,7 +146,7 @@ def _sweeps(
         part, start = slice(start, start + len(each)), start + len(each)
         shown = report.shown_places(len(each))
         maps = invariance.TRANSFORMS[kind](each[shown])
-        examples = invariance.transformed(net, frames, items[pictures], maps)
+        examples = invariance.transformed_pixels(net, frames, items[pictures], maps)
         sweeps[kind] = report.Sweep(each, responses.columns(part), examples, shown)
     return sweeps
 

@@ -11,21 +11,21 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from zfnet_jax.analysis.network import fast_network
 from zfnet_jax.analysis.occlusion import (
     BATCH,
     Occlusion,
     in_proportion,
     occlude,
-    place_of_largest,
     positions,
 )
+from zfnet_jax.analysis.occlusion_maps import place_of_largest
 from zfnet_jax.analysis.occlusion_panels import (
     OTHERS,
     fully_hidden_picture,
     project_top_units,
     top_units_in_other_pictures,
 )
+from zfnet_jax.analysis.winograd import fast_network
 from zfnet_jax.commands import command_line
 from zfnet_jax.commands.images import Images, open_images
 from zfnet_jax.core.files import expect_free, output_folder
@@ -34,7 +34,7 @@ from zfnet_jax.data.picture_size import say_enlarged
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.features.feature_maps import Panel, make_panel
-from zfnet_jax.features.views import network_input
+from zfnet_jax.networks.function import network_input
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report.occlusion import Row, draw
 from zfnet_jax.report.occlusion_page import write_page

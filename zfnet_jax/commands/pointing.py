@@ -14,9 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from zfnet_jax.analysis.network import fast_network
 from zfnet_jax.analysis.occlusion import BATCH, in_proportion, occlude, positions
 from zfnet_jax.analysis.pointing import SIZE, STRIDE, Pointing, point
+from zfnet_jax.analysis.winograd import fast_network
 from zfnet_jax.commands import command_line
 from zfnet_jax.commands.images import training_of
 from zfnet_jax.core.files import expect_free, output_folder
@@ -24,7 +24,7 @@ from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.features import controls
-from zfnet_jax.features.views import network_input
+from zfnet_jax.networks.function import network_input
 from zfnet_jax.networks.net import Net
 from zfnet_jax.training import checkpoint, run_folder
 from zfnet_jax.zfnet.architecture import Conv

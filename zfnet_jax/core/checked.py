@@ -1,9 +1,16 @@
-"""Frozen dataclasses that check the types and ranges of their values."""
+"""Values that are checked: one of several names, and frozen dataclasses with types and ranges."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+
+def expect_one_of(kind: str, value: str, names: Iterable[str]) -> None:
+    """Raises ValueError where a value is none of the names that its kind has."""
+    names = list(names)
+    if value not in names:
+        raise ValueError(f"{kind} {value!r}: expected one of {', '.join(names)}")
 
 
 def limited(default: Any, holds: Callable[[Any], bool], form: str) -> Any:

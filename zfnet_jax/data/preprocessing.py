@@ -15,6 +15,8 @@ import numpy as np
 from jax import Array, lax
 
 Crops = Literal["views", "random"]
+Channels = Literal["rgb", "bgr"]
+Scale = float | tuple[float, float, float]
 VIEWS = 10
 """Four corners and the centre, each with and without a horizontal flip."""
 
@@ -38,8 +40,8 @@ class Preprocessing:
 
     frame: int
     mean: np.ndarray
-    scale: float | tuple[float, float, float] = 1.0
-    channels: Literal["rgb", "bgr"] = "rgb"
+    scale: Scale = 1.0
+    channels: Channels = "rgb"
 
     def __post_init__(self) -> None:
         """Refuses a mean that does not lie over the frame, and a scale that cannot be undone."""

@@ -29,7 +29,8 @@ from zfnet_jax.core.array_file import ArrayFile
 from zfnet_jax.core.files import read_json, write_text
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.experiments.image_pool import Pool
-from zfnet_jax.features.views import forward_from_raw, numbered_batches, whole_batch
+from zfnet_jax.features.views import numbered_batches, whole_batch
+from zfnet_jax.networks.function import network_of_raw
 from zfnet_jax.networks.net import Net, describe, digest
 from zfnet_jax.zfnet import architecture as architectures
 from zfnet_jax.zfnet.architecture import ZFNET, Architecture, Conv, Dense
@@ -182,7 +183,7 @@ def _compute(
     size = whole_batch(frames, batch_size)
     go_up = _compiled(tuple(readings))
     mesh = devices.make_mesh().local_mesh
-    function = jax.device_put(forward_from_raw(net), devices.replicated(mesh))
+    function = jax.device_put(network_of_raw(net), devices.replicated(mesh))
     with tqdm(
         numbered_batches(frames, size, done),
         "features",

@@ -14,9 +14,9 @@ import numpy as np
 from jax import Array
 
 from zfnet_jax.networks.net import Net
-from zfnet_jax.zfnet.deconvnet import Units
 from zfnet_jax.zfnet.model import ZFNet
 from zfnet_jax.zfnet.trace import Trace
+from zfnet_jax.zfnet.units import Units
 
 Control = Literal["random-weights", "shuffled-switches", "wrong-unit"]
 

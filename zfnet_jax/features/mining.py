@@ -1,24 +1,30 @@
-"""The strongest activations of every feature map over a data set, in one streaming pass.
+"""The top-k images of every feature map over a data set, in one streaming pass.
 
-Zeiler & Fergus 2014, Fig 2: for each map the best position of every image, and of these the k
-strongest images (a choice: the paper does not say that an image counts once). Beside them, a
-histogram of the maxima of all images. What is kept is a small table that merges: associative and
+Zeiler & Fergus 2014, Fig 2: for each map the largest activation in every image, and of these the k
+largest (a choice: the paper does not say that an image counts once). Beside them, a histogram of
+the largest activations of all images. What is kept is a small table that merges: associative and
 commutative, so that batches, devices and hosts merge with one function and in any order.
 
-A long pass goes in parts, each of which begins with what the one before it found:
+From pictures to the projections of a layer's top units, for any network:
 
-    found, done = load(path, identity) or (None, 0)  # of `count` batches
-    batches = islice(all_of_them, done, None)
+    statistics = mine(function, batches, ["block3"])["block3"]
+    numbers, units = top_units(statistics, map_numbers=[3, 17], k=2)
+    patches = transform.project_units(function, images[numbers], "block3", units)
+
+A long pass goes in parts, each of which goes on from the state that the one before it left:
+
+    state, done = load(path, identity) or (None, 0)  # of `count` batches
+    remaining = islice(batches, done, None)
     while done < count:
-        found = mine(function, islice(batches, 100), layers, state=found)
+        state = mine(function, islice(remaining, 100), layers, state=state)
         done = min(done + 100, count)
-        save(path, found, done, identity)
+        save(path, state, done, identity)
 """
 
 import functools
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,31 +38,32 @@ from jax.tree_util import Partial
 
 from zfnet_jax.core import compilation, devices
 from zfnet_jax.core import identity as identities
+from zfnet_jax.core.activations import Function, expect_maps, layer_of, output_shapes
 from zfnet_jax.core.files import whole_file
+from zfnet_jax.zfnet.units import Units
 
 NO_IMAGE = np.iinfo(np.int32).max
-"""The image number of an empty place."""
+"""The image number of an entry without an image."""
 
 EDGES = np.array([0, *2 ** (np.arange(-20, 41) / 2)], np.float32)
 """The histograms' edges: 0, then half octaves from 2**-10 to 2**20, the same for every map.
 
-Bin i holds the maxima above edge i - 1 and up to edge i, itself included: bin 0 what is not above
-0, the last bin what is above 2**20.
+Bin i counts the largest activations above edge i - 1 and up to edge i, itself included: bin 0 those
+that are not above 0, the last bin those above 2**20.
 """
-
-Function = Callable[[Any], tuple[Any, Mapping[str, Array]]]
-"""images -> (outputs, the activations of the layers by name)."""
 
 
 class Top(NamedTuple):
-    """For each of C maps its k strongest images, strongest first; ties by image number.
+    """For each of C maps its top k images, largest activation first; ties by image number.
+
+    A map that has fewer images has entries without an image, which come last.
 
     Attributes:
-      value: (C, k) float32, the activation; -inf in an empty place.
-      image: (C, k) int32, the number of the image in the data set; `NO_IMAGE` in an empty place.
-      row: (C, k) int32, where in the map it was; 0 in an empty place.
-      col: (C, k) int32.
-      label: (C, k) int32, the image's; -1 in an empty place or where there is none.
+      value: (C, k) float32, the activation; -inf without an image.
+      image: (C, k) int32, the number of the image in the data set; `NO_IMAGE` without one.
+      row: (C, k) int32, the row of the activation in the map; 0 without an image.
+      col: (C, k) int32, its column; 0 without an image.
+      label: (C, k) int32, the image's; -1 without an image, or where it has no label.
     """
 
     value: Any
@@ -67,63 +74,65 @@ class Top(NamedTuple):
 
 
 class LayerStatistics(NamedTuple):
-    """What is known of a layer of C maps after some of the images.
+    """What a layer of C maps did on some images.
 
     Attributes:
-      top: the strongest images.
-      histogram: (C, len(EDGES) + 1) int32, how many images have their maximum in each bin.
+      top: the top k images of each map.
+      histogram: (C, len(EDGES) + 1) int32, how many images have their largest activation in a bin.
     """
 
     top: Top
     histogram: Any
 
 
-_NOTHING = Top(np.float32(-np.inf), *np.array([NO_IMAGE, 0, 0, -1], np.int32))
+_EMPTY = Top(np.float32(-np.inf), *np.array([NO_IMAGE, 0, 0, -1], np.int32))
 
 
 def batch_statistics(maps: Array, images: Array, labels: Array, k: int) -> LayerStatistics:
-    """What one batch says of a layer.
+    """A layer's statistics over one batch.
 
     Args:
-      maps: (N, rows, cols, C), or (N, C) where the layer is dense, whose row and column are 0.
+      maps: the activations, (N, rows, cols, C), or (N, C) of a dense layer, whose row and column
+        are 0.
       images: (N,) int32, the images' numbers in the data set, each once; negative for rows that
         only fill the batch and count nowhere.
       labels: (N,) int32, the images' labels; -1 where there is none.
       k: how many images are kept.
 
     Returns:
-      Tables of C maps. Of equal values in one map the first position in row-major order wins. A
-      map with a NaN has the value NaN, which is stronger than any number, so that it shows.
+      Tables of C maps. Of equal values in one map the first position in row-major order counts. A
+      map with a NaN has the value NaN, which is above every number, so that it is noticed.
+
+    Raises:
+      ValueError: the activations have another number of axes.
     """
+    expect_maps("maps", maps.shape)
     maps = maps if maps.ndim == 4 else maps[:, None, None]
-    # Of the rows the strongest, then of its pixels: an argmax over whole maps takes a CPU three
-    # times as long.
+    # First the row, then the column: an argmax over whole maps takes a CPU three times as long.
     row = lax.argmax(maps.max(axis=2), 1, jnp.int32)
     pixels = jnp.take_along_axis(maps, row[:, None, None], axis=1)[:, 0]
     value, col = pixels.max(axis=1).astype(jnp.float32), lax.argmax(pixels, 1, jnp.int32)
     columns = Top(value, images[:, None], row, col, labels[:, None])
     counts = jnp.broadcast_to((images >= 0)[:, None], value.shape)
-    top = Top(*(jnp.where(counts, *pair).T for pair in zip(columns, _NOTHING, strict=True)))
+    top = Top(*(jnp.where(counts, *pair).T for pair in zip(columns, _EMPTY, strict=True)))
     above = (top.value[..., None] > EDGES).sum(axis=1, dtype=jnp.int32)
     total = counts.sum(axis=0, dtype=jnp.int32)[:, None]
     histogram = -jnp.diff(above, axis=1, prepend=total, append=0)
-    return LayerStatistics(_strongest(top, k), histogram)
+    return LayerStatistics(_top_k(top, k), histogram)
 
 
 def merge(one: LayerStatistics, other: LayerStatistics) -> LayerStatistics:
-    """What two sets of different images say of a layer together."""
+    """A layer's statistics over two sets of different images together."""
     both = Top(*(jnp.concatenate(pair, axis=1) for pair in zip(one.top, other.top, strict=True)))
-    return LayerStatistics(
-        _strongest(both, one.top.value.shape[1]), one.histogram + other.histogram
-    )
+    return LayerStatistics(_top_k(both, one.top.value.shape[1]), one.histogram + other.histogram)
 
 
-def _strongest(top: Top, k: int) -> Top:
-    """The k strongest of n places, (C, n) -> (C, k)."""
+def _top_k(top: Top, k: int) -> Top:
+    """The k entries of largest value of each map, (C, n) -> (C, k)."""
     missing = max(0, k - top.value.shape[1])
     value, image, row, col, label = (
         jnp.pad(column, ((0, 0), (0, missing)), constant_values=fill)
-        for column, fill in zip(top, _NOTHING, strict=True)
+        for column, fill in zip(top, _EMPTY, strict=True)
     )
     # Ascending and then reversed: a sort puts NaN last.
     value, image, *rest = lax.sort((value, -image, row, col, label), num_keys=2)
@@ -131,10 +140,49 @@ def _strongest(top: Top, k: int) -> Top:
 
 
 def only_positive(top: Top) -> Top:
-    """The table with empty places where an activation is 0: after a ReLU that is no response."""
+    """The table without the images whose activation is 0: after a ReLU that is no response."""
     return Top(
-        *(np.where(top.value > 0, column, fill) for column, fill in zip(top, _NOTHING, strict=True))
+        *(np.where(top.value > 0, column, fill) for column, fill in zip(top, _EMPTY, strict=True))
     )
+
+
+def top_units(
+    statistics: LayerStatistics, *, map_numbers: Sequence[int] | None = None, k: int | None = None
+) -> tuple[np.ndarray, Units]:
+    """The top units of some maps, with their images numbered by their position in one batch.
+
+    `mine` numbers the images of the data set, a projection those of the batch that it is given:
+
+        numbers, units = top_units(statistics, map_numbers=[3, 17], k=2)
+        patches = transform.project_units(function, images[numbers], "block3", units)
+
+    Args:
+      statistics: a layer's, from `mine`.
+      map_numbers: which maps, in this order; None for all.
+      k: how many images of each map, at most those that were mined; None for all of them.
+
+    Returns:
+      The numbers of the images that hold these units, (n,) int32, ascending; and the units, map by
+      map, largest activation first, whose `image` is a position in these numbers. Entries without
+      an image and activations of 0 are left out.
+
+    Raises:
+      ValueError: there is no such map, or fewer images were mined.
+    """
+    top = only_positive(statistics.top)
+    channels, mined = top.value.shape
+    rows = np.arange(channels) if map_numbers is None else np.array(map_numbers, int)
+    for number in rows:
+        if not 0 <= number < channels:
+            raise ValueError(f"map {number}: expected 0..{channels - 1}")
+    if k is not None and not 1 <= k <= mined:
+        raise ValueError(f"k {k}: expected 1..{mined}, the images that were mined of each map")
+    value, image, row, col, _ = (column[rows, :k].ravel() for column in top)
+    filled = image != NO_IMAGE
+    numbers, positions = np.unique(image[filled], return_inverse=True)
+    maps = np.repeat(rows, k or mined)[filled].astype(np.int32)
+    units = Units(positions.astype(np.int32), row[filled], col[filled], maps, value[filled])
+    return numbers, units
 
 
 def mine(
@@ -145,11 +193,11 @@ def mine(
     *,
     state: dict[str, LayerStatistics] | None = None,
 ) -> dict[str, LayerStatistics]:
-    """The strongest images of every map of some layers.
+    """The top k images of every map of some layers.
 
-    One compiled call a batch runs the function, searches its activations and merges what it finds
-    into the tables, over all devices of this process. Two batches are in memory at a time: one is
-    prepared while the other is computed.
+    One compiled call a batch runs the function and merges the batch's statistics into the tables,
+    over all devices of this process. Two batches are in memory at a time: one is prepared while the
+    other is computed.
 
     Args:
       function: of any network, not compiled; its activations (N, rows, cols, C) or (N, C). As
@@ -158,21 +206,21 @@ def mine(
       batches: (images, their numbers, their labels), as for `find`; N a multiple of the devices.
       layers: the layers' names.
       k: how many images are kept for each map.
-      state: what earlier batches gave, to go on from.
+      state: the tables of earlier batches, to go on from.
 
     Returns:
-      By layer, the tables as NumPy arrays.
+      By layer, the tables as NumPy arrays. `top_units` takes them on to a projection.
 
     Raises:
       ValueError: there are no batches, or one that does not divide into the devices; there is no
-        such layer, or it is not made of maps; the state is of other layers or another k; an
-        activation is not a number.
+        such layer, or its activations are no feature maps; the state is of other layers or another
+        k; an activation is not a number.
     """
     mesh = devices.make_mesh().local_mesh
-    step, whole = _compiled_step(mesh), devices.replicated(mesh)
-    given = function if isinstance(function, Partial) else Partial(function)
-    given, found = jax.device_put((given, state), whole)
-    nothing = None
+    step, replicated = _compiled_step(mesh), devices.replicated(mesh)
+    network = function if isinstance(function, Partial) else Partial(function)
+    network, tables = jax.device_put((network, state), replicated)
+    empty = None
     for images, numbers, labels in batches:
         if len(numbers) % mesh.size:
             raise ValueError(
@@ -180,23 +228,23 @@ def mine(
             )
         host = (images, np.asarray(numbers, np.int32), np.asarray(labels, np.int32))
         batch = jax.device_put(host, devices.by_example(mesh))
-        if nothing is None:
-            nothing = _nothing(function, batch[0], layers, k)
-            found = jax.device_put(nothing, whole) if found is None else found
-            _expect_like(found, nothing)
-        jax.block_until_ready(found)  # of the batch before, so that no more than this one waits
-        found = step(found, given, *batch)
-    if found is None:
+        if empty is None:
+            empty = _empty_tables(function, batch[0], layers, k)
+            tables = jax.device_put(empty, replicated) if tables is None else tables
+            _expect_like(tables, empty)
+        jax.block_until_ready(tables)  # of the batch before, so that only this one is waiting
+        tables = step(tables, network, *batch)
+    if tables is None:
         raise ValueError("no batches: expected at least one image")
-    tables = {name: jax.tree.map(np.asarray, found[name]) for name in layers}
-    _expect_numbers(tables)
-    return tables
+    merged = {name: jax.tree.map(np.asarray, tables[name]) for name in layers}
+    _expect_numbers(merged)
+    return merged
 
 
 @functools.cache
 def _compiled_step(mesh: Mesh) -> Callable[..., dict[str, LayerStatistics]]:
     def step(
-        found: dict[str, LayerStatistics],
+        tables: dict[str, LayerStatistics],
         function: Function,
         images: Any,
         numbers: Array,
@@ -205,45 +253,38 @@ def _compiled_step(mesh: Mesh) -> Callable[..., dict[str, LayerStatistics]]:
         _, activations = function(images)
         return {
             name: merge(
-                before,
-                batch_statistics(activations[name], numbers, labels, before.top.value.shape[1]),
+                table,
+                batch_statistics(activations[name], numbers, labels, table.top.value.shape[1]),
             )
-            for name, before in found.items()
+            for name, table in tables.items()
         }
 
-    whole, cut = devices.replicated(mesh), devices.by_example(mesh)
+    replicated, by_example = devices.replicated(mesh), devices.by_example(mesh)
     return compilation.jit(
         step,
         donate_argnums=0,
-        in_shardings=(whole, whole, cut, cut, cut),
-        out_shardings=whole,
+        in_shardings=(replicated, replicated, by_example, by_example, by_example),
+        out_shardings=replicated,
     )
 
 
-def _nothing(
+def _empty_tables(
     function: Function, images: Any, layers: Sequence[str], k: int
 ) -> dict[str, LayerStatistics]:
     """The tables before the first image."""
-    _, activations = jax.eval_shape(function, images)
+    _, activations = output_shapes(function, images)
     tables = {}
     for name in layers:
-        if name not in activations:
-            raise ValueError(f"layer {name!r}: expected one of {', '.join(activations)}")
-        shape = activations[name].shape
-        if len(shape) not in (2, 4):
-            raise ValueError(
-                f"layer {name!r}: activations of shape {shape}, "
-                "expected (N, rows, cols, C) or (N, C)"
-            )
-        top = Top(*(np.full((shape[-1], k), fill) for fill in _NOTHING))
-        tables[name] = LayerStatistics(top, np.zeros((shape[-1], len(EDGES) + 1), np.int32))
+        channels = layer_of(activations, name).shape[-1]
+        top = Top(*(np.full((channels, k), fill) for fill in _EMPTY))
+        histogram = np.zeros((channels, len(EDGES) + 1), np.int32)
+        tables[name] = LayerStatistics(top, histogram)
     return tables
 
 
-def _expect_like(state: dict[str, LayerStatistics], nothing: dict[str, LayerStatistics]) -> None:
+def _expect_like(state: dict[str, LayerStatistics], empty: dict[str, LayerStatistics]) -> None:
     shapes, expected = (
-        {name: mined.top.value.shape for name, mined in tables.items()}
-        for tables in (state, nothing)
+        {name: table.top.value.shape for name, table in tables.items()} for tables in (state, empty)
     )
     if shapes != expected:
         raise ValueError(f"state of maps and k {shapes}: expected {expected}")
@@ -251,10 +292,11 @@ def _expect_like(state: dict[str, LayerStatistics], nothing: dict[str, LayerStat
 
 def _expect_numbers(tables: dict[str, LayerStatistics]) -> None:
     for name, (top, _) in tables.items():
-        strange = np.flatnonzero(np.isnan(top.value[:, 0]))
-        if strange.size:
+        not_numbers = np.flatnonzero(np.isnan(top.value[:, 0]))
+        if not_numbers.size:
+            number = not_numbers[0]
             raise ValueError(
-                f"layer {name}, map {strange[0]}, image {top.image[strange[0], 0]}: "
+                f"layer {name}, map {number}, image {top.image[number, 0]}: "
                 "expected an activation that is a number"
             )
 

@@ -1,13 +1,14 @@
-"""Projects many units of several layers, each image run forward once.
+"""Projects many units of several layers, with one forward pass for each image.
 
 A unit's projection costs a fraction of the forward pass of its image. So units are taken together
-image by image, whatever their layers: a group of images goes up once, and from its trace the units
-of every layer come down in chunks of one size, so that there is one program for each layer.
+image by image, whatever their layers: a group of images is run forward once, and from its trace the
+units of every layer are projected in chunks of one size, so that each layer has one program.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +16,16 @@ import numpy as np
 from jax import Array
 
 from zfnet_jax.core import compilation
+from zfnet_jax.core.batches import equal_batches
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet import deconvnet
 from zfnet_jax.zfnet.architecture import Architecture
-from zfnet_jax.zfnet.deconvnet import Units
-from zfnet_jax.zfnet.model import ZFNet, forward
+from zfnet_jax.zfnet.model import forward
 from zfnet_jax.zfnet.trace import Params, Trace
+from zfnet_jax.zfnet.units import Units, checked_units
+
+PAPER = deconvnet.Options()
+"""The deconvnet as the paper has it."""
 
 
 class Projected(NamedTuple):
@@ -48,7 +53,7 @@ def project_all(
     images_per_group: int = 32,
     units_per_chunk: int = 16,
     alter: Callable[[Trace], Trace] | None = None,
-    **options: Any,
+    options: deconvnet.Options = PAPER,
 ) -> Iterator[Projected]:
     """Projects units of any layers, in the order of their images.
 
@@ -58,71 +63,67 @@ def project_all(
       net: the net.
       read: item numbers, (n,) int, to images in network space, (n, size, size, 3) float32.
       wanted: by layer, the units; their `image` is an item number.
-      images_per_group: how many images go up together.
-      units_per_chunk: how many units come down together.
-      alter: what is done to the trace on the way down; the values are those before.
-      **options: of `deconvnet.project`.
+      images_per_group: how many images are run forward together.
+      units_per_chunk: how many units are projected together.
+      alter: what is done to the trace before the projection; the values are those before.
+      options: of the deconvnet.
 
     Yields:
       Each unit once, in chunks.
+
+    Raises:
+      ValueError: there is no such layer, or a unit is not one of its layer's.
     """
     arch = net.architecture
-    highest = max((arch[layer].name for layer in wanted), key=arch.index)
-    go_up = _compiled_way_up(arch, len(net.class_names), highest)
-    change = compilation.jit(alter) if alter else None
-    go_down = {
-        layer: _compiled_way_down(arch, layer, tuple(sorted(options.items()))) for layer in wanted
+    shapes = arch.shapes(len(net.class_names))
+    wanted = {
+        layer: checked_units(units, layer, (None, *shapes[arch[layer].name]))
+        for layer, units in wanted.items()
     }
+    highest = max(wanted, key=arch.index)
+    trace_of = _compiled_trace(arch, highest)
+    altered_of = compilation.jit(alter) if alter else lambda trace: trace
     items = np.unique(np.concatenate([np.asarray(units.image) for units in wanted.values()]))
-    size = min(images_per_group, len(items))
-    for start in range(0, len(items), images_per_group):
-        # The last group repeats its last image, so that there is one shape to compile.
-        group = items[np.arange(start, start + size).clip(max=len(items) - 1)]
-        trace = go_up(net.params, read(group))
-        altered = change(trace) if change else trace
+    for numbers, _ in equal_batches(len(items), min(images_per_group, len(items))):
+        group = items[numbers]
+        trace = trace_of(net.params, read(group))
+        altered = altered_of(trace)
         for layer, units in wanted.items():
+            project_chunk = _compiled_projection(arch, layer, options)
             (positions,) = np.nonzero(np.isin(units.image, group))
-            for chunk in _chunks(positions, units_per_chunk):
-                # The last chunk repeats its last unit.
-                places = np.resize(chunk, units_per_chunk)
-                here = Units(*(np.asarray(column)[places] for column in units))
-                here = here._replace(image=np.searchsorted(items, here.image) - start)
+            for places, count in equal_batches(len(positions), units_per_chunk):
+                some = positions[places]
+                chunk = Units(*(np.asarray(column)[some] for column in units))
+                chunk = chunk._replace(image=np.searchsorted(items, chunk.image) - numbers[0])
                 outputs = trace.activations[layer]
-                patches, values = go_down[layer](net.params, altered, outputs, here)
-                count = len(chunk)
-                shown = net.preprocessing.reorder(np.asarray(patches)[:count])
-                yield Projected(layer, chunk, shown, np.asarray(values)[:count])
-
-
-def _chunks(positions: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(positions), size):
-        yield positions[start : start + size]
+                patches, values = project_chunk(net.params, altered, outputs, chunk)
+                rgb = net.preprocessing.reorder(np.asarray(patches)[:count])
+                yield Projected(layer, some[:count], rgb, np.asarray(values)[:count])
 
 
 # Once for all calls: a net's snapshots, or a benchmark's rounds, run the same programs.
 @cache
-def _compiled_way_up(
-    arch: Architecture, classes: int, highest: str
-) -> Callable[[Params, Array], Trace]:
-    """The trace of some images, as far up as a layer: what lies above it is not computed."""
-    model = ZFNet(arch, classes)
-    below = [layer.name for layer in arch][: arch.index(highest) + 1]
+def _compiled_trace(arch: Architecture, highest: str) -> Callable[[Params, Array], Trace]:
+    """The trace of some images up to a layer: what lies above it is not computed."""
+    needed = [layer.name for layer in arch][: arch.index(highest) + 1]
 
-    def go_up(params: Params, images: Array) -> Trace:
-        _, trace = forward(model, params, images)
-        return Trace(*({name: kept[name] for name in below if name in kept} for kept in trace))
+    def trace_of(params: Params, images: Array) -> Trace:
+        _, trace = forward(arch, params, images)
+        return Trace(
+            *({name: arrays[name] for name in needed if name in arrays} for arrays in trace)
+        )
 
-    return compilation.jit(go_up)
+    return compilation.jit(trace_of)
 
 
 @cache
-def _compiled_way_down(
-    arch: Architecture, layer: str, options: tuple[tuple[str, Any], ...]
+def _compiled_projection(
+    arch: Architecture, layer: str, options: deconvnet.Options
 ) -> Callable[[Params, Trace, Array, Units], tuple[Array, Array]]:
-    return compilation.jit(partial(_project, arch, layer=layer, options=dict(options)))
+    return compilation.jit(partial(_project_chunk, arch, layer=layer, options=options))
 
 
-def _project(
+def _project_chunk(
     arch: Architecture,
     params: Params,
     trace: Trace,
@@ -130,15 +131,15 @@ def _project(
     units: Units,
     *,
     layer: str,
-    options: Mapping[str, Any],
+    options: deconvnet.Options,
 ) -> tuple[Array, Array]:
     """The projections of one chunk of units, and their activations."""
     if arch.is_spatial(layer):
         values = outputs[units.image, units.row, units.col, units.map]
-        patches, _ = deconvnet.project_units(arch, params, trace, layer, units, **options)
+        patches, _ = deconvnet.project_units(arch, params, trace, layer, units, **asdict(options))
         return patches, values
     # Each unit with a copy of its image's trace.
     own = jax.tree.map(lambda leaf: leaf[units.image], trace)
     seed = jax.nn.one_hot(units.map, outputs.shape[-1]) * jnp.asarray(units.value)[:, None]
-    patches = deconvnet.project(arch, params, own, layer, seed, **options)
+    patches = deconvnet.project(arch, params, own, layer, seed, **asdict(options))
     return patches, outputs[units.image, units.map]

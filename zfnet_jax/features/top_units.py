@@ -1,8 +1,7 @@
-"""The strongest units of a net's maps over a data set: mined, projected, and cut out of pictures.
+"""The top units of a net's feature maps over an image set: mined, projected, cut out of pictures.
 
-Zeiler & Fergus 2014, section 4. Three passes, each of which holds some tables and a few images in
-memory and sends what is large to files: mining sees every picture once; projection and cutting see
-those that hold a unit, each once.
+Zeiler & Fergus 2014, section 4. Three passes: mining sees every picture once; projection and
+cutting see those that hold a unit, each once. What is large goes to files.
 """
 
 import sys
@@ -23,14 +22,16 @@ from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.features import controls, mining
 from zfnet_jax.features.controls import Control
 from zfnet_jax.features.mining import NO_IMAGE, LayerStatistics, Top
-from zfnet_jax.features.projection import project_all
-from zfnet_jax.features.views import forward_from_raw, network_input, numbered_batches, whole_batch
+from zfnet_jax.features.projection import PAPER, project_all
+from zfnet_jax.features.views import numbered_batches, whole_batch
+from zfnet_jax.networks.function import network_input, network_of_raw
 from zfnet_jax.networks.net import Net, describe
+from zfnet_jax.zfnet import deconvnet
 from zfnet_jax.zfnet.architecture import Architecture
-from zfnet_jax.zfnet.deconvnet import Units
+from zfnet_jax.zfnet.units import Units
 
 OUTSIDE = 225
-"""What a picture's patch shows beyond the picture's edge."""
+"""The grey of a patch beyond its picture's edge."""
 
 SAVE_EVERY = 50  # batches between two saves of a long pass
 TOLERANCE = 1e-5
@@ -38,11 +39,11 @@ TOLERANCE = 1e-5
 
 
 class TopUnits(NamedTuple):
-    """Some maps of a layer and their strongest images.
+    """Some maps of a layer and their top k images, in a grid of M rows and k columns.
 
     Attributes:
       map_numbers: (M,) int.
-      top: arrays of shape (M, k), empty places last.
+      top: arrays of shape (M, k); entries without an image are last in their row.
     """
 
     map_numbers: np.ndarray
@@ -50,45 +51,50 @@ class TopUnits(NamedTuple):
 
     @property
     def filled(self) -> np.ndarray:
-        """Which places hold an image, as numbers in row-major order."""
+        """Which entries of the grid hold an image, as numbers in row-major order."""
         return np.flatnonzero(self.top.image != NO_IMAGE)
 
     def units(self) -> Units:
-        """The units of the filled places."""
+        """The units of the entries that hold an image."""
         value, image, row, col, _ = (column.ravel()[self.filled] for column in self.top)
         maps = np.repeat(self.map_numbers, self.top.value.shape[1])[self.filled]
         return Units(image, row, col, maps, value)
 
+    def of_rows(self, rows: np.ndarray) -> "TopUnits":
+        """Some of the maps, by their rows in the grid."""
+        return TopUnits(self.map_numbers[rows], Top(*(column[rows] for column in self.top)))
+
 
 def responding_units(net: Net, tables: Mapping[str, LayerStatistics]) -> dict[str, TopUnits]:
-    """All maps of the mined layers, without the places where nothing responded."""
-    chosen = {}
+    """The top units of all maps of the mined layers, without activations of 0."""
+    units = {}
     for layer, (top, _) in tables.items():
-        # A logit that is negative is no less alive for it.
+        # A logit that is negative is a response all the same.
         kept = mining.only_positive(top) if getattr(net.architecture[layer], "relu", True) else top
-        chosen[layer] = TopUnits(np.arange(len(top.value)), kept)
-    return chosen
+        units[layer] = TopUnits(np.arange(len(top.value)), kept)
+    return units
 
 
 def mine_image_set(
     net: Net,
-    frames: ImageSet,
+    image_set: ImageSet,
     layers: Sequence[str],
     k: int,
     *,
     batch_size: int = 32,
     progress: Path | None = None,
 ) -> dict[str, LayerStatistics]:
-    """The strongest images of every map of some layers.
+    """The top k images of every map of some layers.
 
     Args:
       net: the net.
-      frames: the pictures, each seen through the centre view.
+      image_set: the pictures; the net sees the centre view of each.
       layers: their names.
       k: how many images are kept for each map.
       batch_size: images a step.
-      progress: a file to keep what is mined so far in, and to go on from. Where it is of another
-        net, data set or choice of layers, mining begins anew, which is said.
+      progress: a file for the tables so far, written every `SAVE_EVERY` batches, to go on from.
+        Where it is of another net, image set or choice of layers, mining begins anew, which is
+        said.
 
     Returns:
       By layer, the tables.
@@ -96,11 +102,11 @@ def mine_image_set(
     Raises:
       Stopped: a signal stopped it; what was mined is saved.
     """
-    identity = _identity(net, frames, layers, k)
+    identity = _identity(net, image_set, layers, k)
     state, done = (_resume(progress, identity) if progress else None) or (None, 0)
-    total, size, saved = len(frames), whole_batch(frames, batch_size), done
-    function = forward_from_raw(net)
-    batches = numbered_batches(frames, size, first=done)
+    total, size, saved = len(image_set), whole_batch(image_set, batch_size), done
+    function = network_of_raw(net)
+    batches = numbered_batches(image_set, size, first=done)
     with tqdm(
         batches,
         "looking at pictures",
@@ -147,97 +153,101 @@ def _resume(
 
 def project_units_to_files(
     net: Net,
-    frames: ImageSet,
-    chosen: Mapping[str, TopUnits],
+    image_set: ImageSet,
+    top_units: Mapping[str, TopUnits],
     folder: Path,
     *,
     control: Control | None = None,
     seed: int = 0,
-    **options: Any,
 ) -> dict[str, ArrayFile]:
-    """Projects the strongest units of some maps, or a control of them, to files LAYER.npy.
+    """Projects the top units of some maps, or a control of them, to files LAYER.npy.
 
     Args:
       net: the net.
-      frames: the pictures that it was mined on.
-      chosen: by layer, which maps and units.
+      image_set: the pictures that it was mined on.
+      top_units: by layer, the maps and their units.
       folder: where the files go.
       control: what to project in place of the units.
       seed: of the control.
-      **options: of `deconvnet.project`.
 
     Returns:
-      By layer, (M, k, field, field, 3) float32 in network space, a row for each place; zeros in
-      an empty place.
+      By layer, (M, k, field, field, 3) float32 in network space; zeros in an entry without an
+      image.
 
     Raises:
       ValueError: an activation is not what mining found.
     """
-    wanted = {layer: each.units() for layer, each in chosen.items()}
-    places = {layer: each.filled for layer, each in chosen.items()}
-    alter = None
-    if control:
-        shapes = net.architecture.shapes(len(net.class_names))
-        widths = {layer: shapes[layer][-1] for layer in wanted}
-        net = controls.net_of(control, net, seed)
-        wanted = controls.units_of(control, wanted, widths, seed)
-        alter = controls.trace_of(control, seed)
-    files = _files(net.architecture, chosen, folder, np.float32)
-    prepare = network_input(net)
-    total = sum(len(units.image) for units in wanted.values())
-    with tqdm(total=total, desc="projecting", disable=None, leave=False, unit="unit") as bar:
-        read = lambda items: prepare(frames.batch(items).frames)
-        for part in project_all(net, read, wanted, alter=alter, **options):
-            signals.check()
-            if control is None:
-                _expect_values(part.layer, wanted[part.layer], part.positions, part.values)
-            files[part.layer].write(places[part.layer][part.positions], part.patches)
-            bar.update(len(part.positions))
+    files = _create_files(net.architecture, top_units, folder, np.float32)
+    for layer, entries, pixels in _projections(net, image_set, top_units, control, seed, PAPER):
+        files[layer].write(entries, pixels)
     return files
 
 
 def cut_patches_to_files(
     net: Net,
-    frames: ImageSet,
-    chosen: Mapping[str, TopUnits],
+    image_set: ImageSet,
+    top_units: Mapping[str, TopUnits],
     folder: Path,
     visit: Callable[[int, np.ndarray], None] = lambda number, picture: None,
 ) -> dict[str, ArrayFile]:
-    """Cuts the strongest units' receptive fields out of the pictures, to files LAYER.npy.
+    """Cuts the top units' receptive fields out of the pictures, to files LAYER.npy.
 
     Args:
       net: the net.
-      frames: the pictures.
-      chosen: by layer, which maps and units.
+      image_set: the pictures.
+      top_units: by layer, the maps and their units.
       folder: where the files go.
       visit: is given each picture that holds a unit once, by its number, as the net sees it:
         (size, size, 3) uint8.
 
     Returns:
-      By layer, (M, k, field, field, 3) uint8; `OUTSIDE` beyond a picture's edge and where there
-      is no unit.
+      By layer, (M, k, field, field, 3) uint8; `OUTSIDE` beyond a picture's edge and in an entry
+      without an image.
     """
-    arch = net.architecture
-    files = _files(arch, chosen, folder, np.uint8)
-    for layer, each in chosen.items():
-        empty = np.flatnonzero(each.top.image == NO_IMAGE)
-        blank = np.full(files[layer].shape[2:], OUTSIDE, np.uint8)
-        files[layer].write(empty, np.broadcast_to(blank, (len(empty), *blank.shape)))
-    for number, picture in _pictures(frames, image_numbers(chosen), arch.input_size):
-        visit(number, picture)
-        for layer, (_, top) in chosen.items():
-            places = np.flatnonzero(top.image == number)
-            units = zip(top.row.ravel()[places], top.col.ravel()[places], strict=True)
-            cuts = [cut(picture, unit_box(arch, layer, int(row), int(col))) for row, col in units]
-            if cuts:
-                files[layer].write(places, np.stack(cuts))
+    files = _create_files(net.architecture, top_units, folder, np.uint8)
+    for layer, entries, pixels in _patches(net.architecture, image_set, top_units, visit):
+        files[layer].write(entries, pixels)
     return files
 
 
-def image_numbers(chosen: Mapping[str, TopUnits]) -> np.ndarray:
+def project_and_cut(
+    net: Net,
+    image_set: ImageSet,
+    layer: str,
+    top_units: TopUnits,
+    options: deconvnet.Options = PAPER,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Projects the top units of some maps of one layer, and cuts them out of the pictures.
+
+    Args:
+      net: the net.
+      image_set: the pictures that it was mined on.
+      layer: the maps' layer.
+      top_units: the maps and their units.
+      options: of the deconvnet.
+
+    Returns:
+      The projections, (M, k, field, field, 3) float32 in network space, zeros in an entry without
+      an image; and the patches, of the same shape, uint8, `OUTSIDE` beyond a picture's edge and in
+      an entry without an image.
+
+    Raises:
+      ValueError: an activation is not what mining found.
+    """
+    of_layer = {layer: top_units}
+    shape = _shape(net.architecture, layer, top_units)
+    projections = np.zeros((top_units.top.image.size, *shape[2:]), np.float32)
+    for _, entries, pixels in _projections(net, image_set, of_layer, None, 0, options):
+        projections[entries] = pixels
+    patches = np.empty((top_units.top.image.size, *shape[2:]), np.uint8)
+    for _, entries, pixels in _patches(net.architecture, image_set, of_layer):
+        patches[entries] = pixels
+    return projections.reshape(shape), patches.reshape(shape)
+
+
+def image_numbers(top_units: Mapping[str, TopUnits]) -> np.ndarray:
     """The numbers of the pictures that hold a unit, ascending."""
-    images = np.concatenate([each.units().image for each in chosen.values()])
-    return np.unique(images)
+    return np.unique(np.concatenate([units.units().image for units in top_units.values()]))
 
 
 def field_size(arch: Architecture, layer: str) -> int:
@@ -263,23 +273,83 @@ def cut(picture: np.ndarray, box: Sequence[int]) -> np.ndarray:
     return patch
 
 
-def _files(
-    arch: Architecture, chosen: Mapping[str, TopUnits], folder: Path, dtype: DTypeLike
+class _Pixels(NamedTuple):
+    """The pixels, (n, field, field, 3), of some entries of a layer's grid, (n,) int."""
+
+    layer: str
+    entries: np.ndarray
+    pixels: np.ndarray
+
+
+def _projections(
+    net: Net,
+    image_set: ImageSet,
+    top_units: Mapping[str, TopUnits],
+    control: Control | None,
+    seed: int,
+    options: deconvnet.Options,
+) -> Iterator[_Pixels]:
+    """The projection of each entry that holds an image, once."""
+    wanted = {layer: units.units() for layer, units in top_units.items()}
+    filled = {layer: units.filled for layer, units in top_units.items()}
+    alter = None
+    if control:
+        shapes = net.architecture.shapes(len(net.class_names))
+        widths = {layer: shapes[layer][-1] for layer in wanted}
+        net = controls.net_of(control, net, seed)
+        wanted = controls.units_of(control, wanted, widths, seed)
+        alter = controls.trace_of(control, seed)
+    prepare = network_input(net)
+    total = sum(len(units.image) for units in wanted.values())
+    with tqdm(total=total, desc="projecting", disable=None, leave=False, unit="unit") as bar:
+        read = lambda items: prepare(image_set.batch(items).frames)
+        for part in project_all(net, read, wanted, alter=alter, options=options):
+            signals.check()
+            if control is None:
+                _expect_values(part.layer, wanted[part.layer], part.positions, part.values)
+            yield _Pixels(part.layer, filled[part.layer][part.positions], part.patches)
+            bar.update(len(part.positions))
+
+
+def _patches(
+    arch: Architecture,
+    image_set: ImageSet,
+    top_units: Mapping[str, TopUnits],
+    visit: Callable[[int, np.ndarray], None] = lambda number, picture: None,
+) -> Iterator[_Pixels]:
+    """The patch of each entry, once."""
+    for layer, units in top_units.items():
+        empty = np.flatnonzero(units.top.image == NO_IMAGE)
+        shape = len(empty), *[field_size(arch, layer)] * 2, 3
+        yield _Pixels(layer, empty, np.broadcast_to(np.uint8(OUTSIDE), shape))
+    for number, picture in _pictures(image_set, image_numbers(top_units), arch.input_size):
+        visit(number, picture)
+        for layer, (_, top) in top_units.items():
+            entries = np.flatnonzero(top.image == number)
+            places = zip(top.row.ravel()[entries], top.col.ravel()[entries], strict=True)
+            boxes = [unit_box(arch, layer, int(row), int(col)) for row, col in places]
+            if boxes:
+                yield _Pixels(layer, entries, np.stack([cut(picture, box) for box in boxes]))
+
+
+def _shape(arch: Architecture, layer: str, top_units: TopUnits) -> tuple[int, ...]:
+    """The shape of the pixels of a grid, (M, k, field, field, 3)."""
+    return (*top_units.top.image.shape, *[field_size(arch, layer)] * 2, 3)
+
+
+def _create_files(
+    arch: Architecture, top_units: Mapping[str, TopUnits], folder: Path, dtype: DTypeLike
 ) -> dict[str, ArrayFile]:
-    """By layer, a file of zeros, (M, k, field, field, 3), with a row for each place."""
     return {
-        layer: ArrayFile.create(
-            folder / f"{layer}.npy",
-            (*each.top.value.shape, *[field_size(arch, layer)] * 2, 3),
-            dtype,
-            axes=2,
-        )
-        for layer, each in chosen.items()
+        layer: ArrayFile.create(folder / f"{layer}.npy", _shape(arch, layer, units), dtype, axes=2)
+        for layer, units in top_units.items()
     }
 
 
-def _pictures(frames: ImageSet, items: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
-    batches = all_batches(frames, batch_size=16, items=items)
+def _pictures(
+    image_set: ImageSet, items: np.ndarray, size: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    batches = all_batches(image_set, batch_size=16, items=items)
     numbers = iter(items.tolist())
     for batch in tqdm(batches, "cutting out", disable=None, leave=False, unit="batch"):
         # The last batch repeats its last picture; zip ends with the numbers.
@@ -299,9 +369,9 @@ def _expect_values(layer: str, units: Units, positions: np.ndarray, values: np.n
         )
 
 
-def _identity(net: Net, frames: ImageSet, layers: Sequence[str], k: int) -> dict[str, Any]:
+def _identity(net: Net, image_set: ImageSet, layers: Sequence[str], k: int) -> dict[str, Any]:
     """What must be the same for a pass to go on: the net, the pictures, the layers and k."""
-    source = frames.source
+    source = image_set.source
     arrays = {"params": net.params, "mean": net.preprocessing.mean}
     names = list(getattr(source, "names", map(str, getattr(source, "paths", ()))))
     return {

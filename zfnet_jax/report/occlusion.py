@@ -13,7 +13,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from zfnet_jax.analysis.occlusion import Occlusion, place_of_largest
+from zfnet_jax.analysis.occlusion import Occlusion
+from zfnet_jax.analysis.occlusion_maps import place_of_largest
 from zfnet_jax.report.atlas_views import share
 from zfnet_jax.report.panels import signed_tiles
 from zfnet_jax.report.pictures import GREY

@@ -1,7 +1,8 @@
 """How good a net is: top-1 and top-5 on one or ten views, of one net or the mean of several."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,19 @@ from jax.sharding import Mesh
 from zfnet_jax.core import compilation, devices
 from zfnet_jax.data.config import DataConfig
 from zfnet_jax.data.pipeline import ImageSet, all_batches
-from zfnet_jax.data.preprocessing import VIEWS, Preprocessing, centre_view, ten_views
+from zfnet_jax.data.preprocessing import (
+    VIEWS,
+    Channels,
+    Preprocessing,
+    Scale,
+    centre_view,
+    ten_views,
+)
 from zfnet_jax.data.source import Source, pictures_of, same_data_set
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.networks.net import Net
 from zfnet_jax.training.metrics import Scores, score
-from zfnet_jax.zfnet.architecture import CHANNELS
+from zfnet_jax.zfnet.architecture import CHANNELS, Architecture
 from zfnet_jax.zfnet.model import ZFNet, forward
 from zfnet_jax.zfnet.trace import Params
 
@@ -42,20 +50,41 @@ def predictor(
       A compiled function.
     """
 
-    def predict(params: Params, frames: Array) -> Array:
-        images, size = preprocessing.apply(frames), model.arch.input_size
+    scale, channels = preprocessing.scale, preprocessing.channels
+    arch, dtype, frame = model.arch, model.dtype, preprocessing.frame
+    compiled = _compiled(arch, dtype, frame, scale, channels, mesh, views)
+    return lambda params, frames: compiled(params, preprocessing.mean, frames)
+
+
+# Nets of one architecture and one kind of preprocessing compile once.
+@cache
+def _compiled(
+    arch: Architecture,
+    dtype: Any,
+    frame: int,
+    scale: Scale,
+    channels: Channels,
+    mesh: Mesh,
+    views: Literal[1, 10],
+) -> Callable[[Params, np.ndarray, Array], Array]:
+    def predict(params: Params, mean: np.ndarray, frames: Array) -> Array:
+        images = Preprocessing(frame, mean, scale, channels).apply(frames)
+        size = arch.input_size
         # Images stay the outer axis, along which they are cut over the devices.
         if views == VIEWS:
             crops = jnp.moveaxis(ten_views(images, size), 0, 1)
         else:
             crops = centre_view(images, size)[:, None]
-        logits, _ = forward(model, params, crops.reshape(-1, size, size, CHANNELS))
-        each = jax.nn.log_softmax(logits).reshape(len(frames), views, -1)
-        return jax.nn.logsumexp(each, axis=1) - jnp.log(views)
+        crops = crops.reshape(-1, size, size, CHANNELS)
+        logits, _ = forward(arch, params, crops, dtype=dtype)
+        by_view = jax.nn.log_softmax(logits).reshape(len(frames), views, -1)
+        return jax.nn.logsumexp(by_view, axis=1) - jnp.log(views)
 
-    whole = devices.replicated(mesh)
+    replicated = devices.replicated(mesh)
     return compilation.jit(
-        predict, in_shardings=(whole, devices.by_example(mesh)), out_shardings=whole
+        predict,
+        in_shardings=(replicated, replicated, devices.by_example(mesh)),
+        out_shardings=replicated,
     )
 
 

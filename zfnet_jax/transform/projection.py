@@ -30,7 +30,7 @@ from jax import Array
 from jax.tree_util import Partial
 
 from zfnet_jax.transform import relus, rewriting
-from zfnet_jax.zfnet.deconvnet import Units
+from zfnet_jax.zfnet.units import Units
 
 Rule = Literal["deconvnet", "guided", "gradient"]
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from zfnet_jax.core.checked import expect_one_of
 from zfnet_jax.zfnet.layers import (
     ContrastNorm,
     Conv,
@@ -78,7 +79,7 @@ class ReceptiveField(NamedTuple):
 
     def box(self, row: int, col: int) -> tuple[int, int, int, int]:
         """The (top, left, height, width) of one unit in input pixels, maybe past the edges."""
-        top, left = (self.offset + self.stride * place for place in (row, col))
+        top, left = (self.offset + self.stride * index for index in (row, col))
         return top, left, self.size, self.size
 
 
@@ -109,8 +110,7 @@ class Architecture:
     def index(self, name: str) -> int:
         """The position of the layer called `name`; ValueError names the layers there are."""
         names = [layer.name for layer in self.layers]
-        if name not in names:
-            raise ValueError(f"layer {name!r}: expected one of {', '.join(names)}")
+        expect_one_of("layer", name, names)
         return names.index(name)
 
     def is_spatial(self, name: str) -> bool:
@@ -290,8 +290,7 @@ def get(name: str) -> Architecture:
       ValueError: no architecture has that name, or the size is no whole number.
     """
     base, _, size = name.partition("@")
-    if base not in REGISTRY:
-        raise ValueError(f"architecture {base!r}: expected one of {', '.join(REGISTRY)}")
+    expect_one_of("architecture", base, REGISTRY)
     if "@" in name and not size.isdecimal():
         raise ValueError(f"architecture {name!r}: expected NAME or NAME@SIZE")
     return REGISTRY[base].at(int(size)) if size else REGISTRY[base]

@@ -18,14 +18,15 @@ their receptive field, which is the same pixels for a fraction of the work: a un
 leaves the window below it, so slices of switches under the unit are all that is needed.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
+from zfnet_jax.core.checked import expect_one_of
 from zfnet_jax.zfnet import ops
 from zfnet_jax.zfnet.architecture import (
     Architecture,
@@ -38,27 +39,38 @@ from zfnet_jax.zfnet.architecture import (
     pads,
 )
 from zfnet_jax.zfnet.trace import Params, Trace
+from zfnet_jax.zfnet.units import Units, checked_units
+
+__all__ = ["Norm", "Options", "Rectify", "Units", "project", "project_units"]
 
 Rectify = Literal["signal", "mask", "both", "none"]
 Norm = Literal["skip", "gradient"]
 
 
-class Units(NamedTuple):
-    """Single activations to project, as arrays of one length U.
+@dataclass(frozen=True)
+class Options:
+    """How the deconvnet undoes layers; the defaults are the paper's.
+
+    The others exist because the difference can be seen: `rectify="mask"` with `norm="gradient"` is
+    the gradient, `"both"` guided backpropagation (Springenberg et al. 2015), `"none"` the linear
+    path.
 
     Attributes:
-      image: (U,) int, the position of the unit's image in the trace's batch.
-      row: (U,) int, the row of the unit in its map.
-      col: (U,) int, the column of the unit in its map.
-      map: (U,) int, the feature map.
-      value: (U,) float, what to send down: the activation itself, or 1.
+      unpool: what happens where two pooling windows chose the same pixel.
+      rectify: "signal" lets positive signal pass, "mask" what passed the ReLU on the way up,
+        "both" what does both, "none" everything.
+      norm: whether contrast normalisation passes the signal as it is or by its gradient.
     """
 
-    image: Array | np.ndarray
-    row: Array | np.ndarray
-    col: Array | np.ndarray
-    map: Array | np.ndarray
-    value: Array | np.ndarray
+    unpool: ops.Overlap = "add"
+    rectify: Rectify = "signal"
+    norm: Norm = "skip"
+
+    def __post_init__(self) -> None:
+        """Refuses values that an option does not have, with the option's name."""
+        expect_one_of("unpool", self.unpool, get_args(ops.Overlap))
+        expect_one_of("rectify", self.rectify, get_args(Rectify))
+        expect_one_of("norm", self.norm, get_args(Norm))
 
 
 class _View(NamedTuple):
@@ -70,35 +82,31 @@ class _View(NamedTuple):
     pads: ops.Pads
 
 
-@partial(jax.jit, static_argnames=("arch", "layer", "unpool", "rectify", "norm"))
 def project(
     arch: Architecture,
     params: Params,
     trace: Trace,
     layer: str,
-    maps: Array,
+    seed: Array,
     *,
     unpool: ops.Overlap = "add",
     rectify: Rectify = "signal",
     norm: Norm = "skip",
 ) -> Array:
-    """Projects a layer's maps down to the pixels of the images that made the trace.
+    """Projects a layer's feature maps down to the pixels of the images that made the trace.
 
-    Zeiler & Fergus 2014, section 2.1. The defaults are the paper's; the other options exist
-    because the difference can be seen: `rectify="mask"` with `norm="gradient"` is the gradient,
-    `"both"` guided backpropagation (Springenberg et al. 2015), `"none"` the linear path.
+    Zeiler & Fergus 2014, section 2.1.
 
     Args:
       arch: the architecture that made the trace.
       params: the network's parameters.
       trace: the trace of N images.
       layer: the name of any layer; where it has a ReLU the seed is rectified first.
-      maps: the seed, float, of the layer's output shape with N in front. To see one activation,
-        zeros but for that one.
-      unpool: what happens where two pooling windows chose the same pixel.
-      rectify: "signal" lets positive signal pass, "mask" what passed the ReLU on the way up,
-        "both" what does both, "none" everything.
-      norm: whether contrast normalisation passes the signal as it is or by its gradient.
+      seed: what is taken down, float, of the layer's output shape with N in front. To see one
+        activation, zeros but for that one.
+      unpool: as in `Options`.
+      rectify: as in `Options`.
+      norm: as in `Options`.
 
     Returns:
       (N, size, size, 3), float32 (float64 where the seed is), in network space's units.
@@ -106,14 +114,21 @@ def project(
     Raises:
       ValueError: there is no such layer or option, or the seed has another shape.
     """
-    _expect_options(unpool, rectify, norm)
-    path = _path_down(arch, layer)
-    if maps.shape != trace.activations[layer].shape:
-        expected = trace.activations[layer].shape
-        raise ValueError(f"maps of shape {maps.shape}: expected {layer}'s {expected}")
+    options = Options(unpool, rectify, norm)
+    arch.index(layer)
+    expected = trace.activations[layer].shape
+    if seed.shape != expected:
+        raise ValueError(f"seed of shape {seed.shape}: expected {layer}'s {expected}")
+    return _project(arch, params, trace, layer, seed, options)
+
+
+@partial(jax.jit, static_argnames=("arch", "layer", "options"))
+def _project(
+    arch: Architecture, params: Params, trace: Trace, layer: str, seed: Array, options: Options
+) -> Array:
     inputs = arch.input_shapes()
-    signal = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
-    for current, below in path:
+    signal = seed.astype(jnp.promote_types(seed.dtype, jnp.float32))
+    for current, below in _path_down(arch, layer):
         view = _View(
             output=trace.activations[current.name],
             input=trace.activations[below] if below else None,
@@ -122,12 +137,11 @@ def project(
             if isinstance(current, Window)
             else ops.NO_PADS,
         )
-        signal = _down(current, params, signal, view, unpool, rectify, norm)
+        signal = _down(current, params, signal, view, options)
         signal = signal.reshape(len(signal), *inputs[current.name])
     return signal
 
 
-@partial(jax.jit, static_argnames=("arch", "layer", "unpool", "rectify", "norm"))
 def project_units(
     arch: Architecture,
     params: Params,
@@ -149,30 +163,40 @@ def project_units(
       params: the network's parameters.
       trace: the trace of N images.
       layer: the name of a spatial layer.
-      units: U units of that layer.
-      unpool: as in `project`.
-      rectify: as in `project`.
-      norm: as in `project`.
+      units: U units of that layer. Under `jax.jit` their places cannot be checked: one out of
+        range gives another unit's projection, or zeros.
+      unpool: as in `Options`.
+      rectify: as in `Options`.
+      norm: as in `Options`.
 
     Returns:
       The patches, (U, field, field, 3) float32 (float64 where the values are), and their boxes,
       (U, 4) int32, in input pixels.
 
     Raises:
-      ValueError: there is no such layer or option, or the layer is not spatial.
+      ValueError: there is no such layer or option, the layer is not spatial, or a unit is not one
+        of the layer's.
     """
-    _expect_options(unpool, rectify, norm)
+    options = Options(unpool, rectify, norm)
+    arch.receptive_field(layer)
+    units = checked_units(units, layer, trace.activations[layer].shape)
+    return _project_units(arch, params, trace, layer, units, options)
+
+
+@partial(jax.jit, static_argnames=("arch", "layer", "options"))
+def _project_units(
+    arch: Architecture, params: Params, trace: Trace, layer: str, units: Units, options: Options
+) -> tuple[Array, Array]:
     field = arch.receptive_field(layer)
-    path = _path_down(arch, layer)
-    shapes = arch.shapes()
     inputs = arch.input_shapes()
-    maps = shapes[layer][-1]
-    seed = jax.nn.one_hot(units.map, maps, dtype=jnp.promote_types(units.value.dtype, jnp.float32))
+    channels = arch.shapes()[layer][-1]
+    dtype = jnp.promote_types(units.value.dtype, jnp.float32)
+    seed = jax.nn.one_hot(units.map, channels, dtype=dtype)
     signal = (seed * jnp.asarray(units.value)[:, None])[:, None, None, :]
     window = _Windows(*map(jnp.asarray, (units.image, units.row, units.col)), size=1)
-    for current, below in path:
+    for current, below in _path_down(arch, layer):
         margin = 0
-        if isinstance(current, MaxPool) and unpool == "overwrite":
+        if isinstance(current, MaxPool) and options.unpool == "overwrite":
             # Windows beside the unit's carry no signal, but their zeros overwrite its values.
             margin = (current.size - 1) // current.stride
             window = window.grown(margin)
@@ -187,7 +211,7 @@ def project_units(
             else None,
             pads=ops.NO_PADS,
         )
-        signal = _down(current, params, signal, view, unpool, rectify, norm)
+        signal = _down(current, params, signal, view, options)
         if isinstance(current, MaxPool) and margin:
             inset = margin * current.stride
             lower = lower.grown(-inset)
@@ -252,19 +276,17 @@ def _down(
     params: Params,
     signal: Array,
     view: _View,
-    unpool: ops.Overlap,
-    rectify: Rectify,
-    norm: Norm,
+    options: Options,
 ) -> Array:
     """Undoes one layer."""
     match layer:
         case Conv():
             kernel = params[layer.name]["kernel"].astype(signal.dtype)
-            signal = _rectified(signal, view.output, rectify)
+            signal = _rectified(signal, view.output, options.rectify)
             return ops.conv_transpose(signal, kernel, stride=layer.stride, pads=view.pads)
         case Dense():
             kernel = params[layer.name]["kernel"].astype(signal.dtype)
-            signal = _rectified(signal, view.output, rectify) if layer.relu else signal
+            signal = _rectified(signal, view.output, options.rectify) if layer.relu else signal
             return jnp.dot(signal, kernel.T, precision="highest")
         case MaxPool():
             assert view.switches is not None
@@ -274,10 +296,10 @@ def _down(
                 size=layer.size,
                 stride=layer.stride,
                 pads=view.pads,
-                overlap=unpool,
+                overlap=options.unpool,
             )
         case ContrastNorm():
-            return signal if norm == "skip" else _norm_gradient(layer, view.input, signal)
+            return signal if options.norm == "skip" else _norm_gradient(layer, view.input, signal)
 
 
 def _rectified(signal: Array, output: Array, rectify: Rectify) -> Array:
@@ -294,13 +316,3 @@ def _norm_gradient(layer: ContrastNorm, maps: Array | None, signal: Array) -> Ar
     )
     _, pullback = jax.vjp(normalise, maps.astype(signal.dtype))
     return pullback(signal)[0]
-
-
-def _expect_options(unpool: str, rectify: str, norm: str) -> None:
-    for name, value, options in (
-        ("unpool", unpool, get_args(ops.Overlap)),
-        ("rectify", rectify, get_args(Rectify)),
-        ("norm", norm, get_args(Norm)),
-    ):
-        if value not in options:
-            raise ValueError(f"{name} {value!r}: expected one of {', '.join(options)}")

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
@@ -22,7 +23,7 @@ from zfnet_jax.zfnet.architecture import (
 )
 from zfnet_jax.zfnet.trace import Params, Trace
 
-__all__ = ["Init", "Trace", "ZFNet", "forward", "walk"]
+__all__ = ["Init", "Trace", "ZFNet", "forward"]
 
 Init = Literal["paper", "he"]
 
@@ -70,14 +71,14 @@ class ZFNet(nn.Module):
         def drop(x: Array, rate: float) -> Array:
             return nn.Dropout(rate, deterministic=not train)(x)
 
-        return walk(self.arch, params, images.astype(self.dtype), drop=drop)
+        return forward(self.arch, params, images, dtype=self.dtype, drop=drop)
 
     def _weights(self, layer: Conv | Dense, shape: tuple[int, ...]) -> dict[str, Array]:
         kernel, bias = _Affine(shape, self._standard_deviation(layer, shape), name=layer.name)()
-        return {"kernel": kernel.astype(self.dtype), "bias": bias.astype(self.dtype)}
+        return {"kernel": kernel, "bias": bias}
 
     def _standard_deviation(self, layer: Layer, shape: tuple[int, ...]) -> float:
-        weighted = [each.name for each in self.arch if isinstance(each, Conv | Dense)]
+        weighted = [other.name for other in self.arch if isinstance(other, Conv | Dense)]
         if self.initializer == "paper" or layer.name == weighted[-1]:
             return 0.01
         fan_in = math.prod(shape[:-1])
@@ -98,20 +99,22 @@ class _Affine(nn.Module):
         return kernel, bias
 
 
-def walk(
+def forward(
     arch: Architecture,
     params: Params,
     images: Array,
     *,
+    dtype: Dtype = jnp.float32,
     conv: Callable[..., Array] = ops.conv,
     drop: Callable[[Array, float], Array] = lambda x, rate: x,
 ) -> tuple[Array, Trace]:
-    """Takes images up through the layers.
+    """The forward pass of an architecture, without dropout by default.
 
     Args:
       arch: the layers.
-      params: of every convolution and dense layer, of the images' type.
+      params: of every convolution and dense layer.
       images: (N, size, size, 3) float, network space.
+      dtype: the type of the computation.
       conv: what a convolution is done with; it is called as `ops.conv`, with the layer's kernel.
       drop: (activations, rate) -> activations, called after each layer that has dropout.
 
@@ -126,7 +129,8 @@ def walk(
         raise ValueError(
             f"images of shape {images.shape}: expected (N, {size}, {size}, {CHANNELS})"
         )
-    trace, x = Trace({}, {}), images
+    params, x = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (params, images))
+    trace = Trace({}, {})
     for layer in arch:
         match layer:
             case Conv():
@@ -149,9 +153,3 @@ def walk(
         if isinstance(layer, Dense) and layer.dropout:
             x = drop(x, layer.dropout)
     return x.astype(jnp.float32), trace
-
-
-def forward(model: ZFNet, params: Params, images: Array) -> tuple[Array, Trace]:
-    """The network without dropout: images in network space -> (logits, trace)."""
-    result: Any = model.apply({"params": params}, images)
-    return result
