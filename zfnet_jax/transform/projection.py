@@ -11,8 +11,8 @@ anew: its ReLUs are found in its trace and get another rule for the way back.
     outputs, project = deconvnet(maps)(images)
     pixels = project(jnp.zeros_like(outputs).at[0, 7, 7, 12].set(1))
 
-Three rules, by what a ReLU does to the signal g that comes down, where x is what it saw on its way
-up:
+Three rules for what a ReLU passes on of the signal g that comes down, where x was its input in the
+forward pass:
 
 * "deconvnet": max(g, 0);
 * "guided": max(g, 0) where x > 0, else 0 (Springenberg et al. 2015, section 3.4);
@@ -20,6 +20,8 @@ up:
 """
 
 import traceback
+import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, get_args
@@ -29,8 +31,11 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import Partial
 
-from zfnet_jax.transform import relus, rewriting
-from zfnet_jax.zfnet.units import Units
+from zfnet_jax.core.activations import layer_of, output_shapes
+from zfnet_jax.core.checked import expect_one_of
+from zfnet_jax.transform import jaxprs, relus, rewriting
+from zfnet_jax.transform.activations import Activation
+from zfnet_jax.zfnet.units import Units, checked_units
 
 Rule = Literal["deconvnet", "guided", "gradient"]
 
@@ -38,27 +43,33 @@ Rule = Literal["deconvnet", "guided", "gradient"]
 def deconvnet(
     function: Callable[..., Any], *, rule: Rule = "deconvnet", skip: Sequence[str] = ()
 ) -> Callable[..., tuple[Any, Partial]]:
-    """The transform: `deconvnet(f)(images)` is (f(images), the way back to the images).
+    """The transform: `deconvnet(f)(images)` is (f(images), the projection back to the images).
 
     It composes with `jax.jit`, `jax.vmap` and `jax.grad`. Where a maximum is not unique, and
     wherever else the function has no derivative, JAX's own choice holds, but for a ReLU at 0, which
     lets nothing through under "guided" and "gradient".
+
+    The rule is for ReLUs. Other activations (leaky ReLU, PReLU, ELU, SiLU, hard swish, tanh, a ReLU
+    written as `jnp.where(x > 0, x, 0)`) pass their gradient under every rule; a warning counts and
+    names them each time the function is traced. ReLU6 is a ReLU whose upper bound passes its
+    gradient. Gates, which are sigmoids that only multiply other values as in squeeze and
+    excitation, pass their gradient without a warning; so do softmax, normalisations, and a sigmoid
+    whose values the function returns.
 
     Args:
       function: images -> an array or a pytree of arrays; further arguments are passed on to it, and
         nothing is pulled back to them. Its ReLUs are `jax.nn.relu`, `jnp.maximum(x, 0)` or
         `lax.max` with a constant that is all zeros, within jit, scan, cond, remat, custom rules
         and vmap, too; a custom rule around one gives way to the derivative of what it computes.
-        What normalisations do to their variance is no ReLU, and neither are gates such as
-        `jax.nn.hard_sigmoid`, nor maxima of what does not depend on the images. A ReLU written as
-        a choice, `jnp.where(x > 0, x, 0)`, is not found.
-      rule: what a ReLU does to the signal on its way down.
+        A normalisation's bound on its variance is no ReLU, and neither is a maximum that is a part
+        of another activation, nor one that does not depend on the images.
+      rule: what a ReLU passes on of the signal.
       skip: names of functions (under `jax.jit`, `jax.custom_vjp` or `jax.custom_jvp`) that the
         signal passes unchanged, as the paper's passes contrast normalisation.
 
     Returns:
-      (images, ...) -> (outputs, project): what the function returns, and a function of a seed
-      shaped as the outputs, which returns a signal shaped as the images.
+      (images, ...) -> (outputs, project): what the function returns, and a function from a seed
+      shaped as the outputs to a signal shaped as the images.
 
     Raises:
       ValueError: there is no such rule. When the result is called: the images are not floating
@@ -66,18 +77,21 @@ def deconvnet(
         replaced; nothing is called as `skip` says. When `project` is called: the seed's shape is
         not the outputs'.
     """
-    if rule not in get_args(Rule):
-        raise ValueError(f"rule {rule!r}: expected one of {', '.join(get_args(Rule))}")
+    expect_one_of("rule", rule, get_args(Rule))
     if isinstance(skip, str):
         raise ValueError(f"skip {skip!r}: expected a list of names, such as [{skip!r}]")
 
     def transformed(images: Any, *others: Any) -> tuple[Any, Partial]:
-        plan, structure = _trace(function, skip, images, *others)
-        _expect_found(plan, skip)
+        found, structure = _trace(function, skip, images, *others)
+        _expect_found(found, skip)
+        if found.others:
+            warnings.warn(_others_text(found.others), stacklevel=2)
 
         def rewritten(images: Any) -> Any:
             operands = jax.tree.leaves((images, *others))
-            return structure.unflatten(rewriting.run(plan, partial(_relu, rule=rule), operands))
+            return structure.unflatten(
+                rewriting.run(found.plan, partial(_relu, rule=rule), operands)
+            )
 
         outputs, pullback = jax.vjp(rewritten, images)
         return outputs, Partial(_project, pullback, outputs)
@@ -96,8 +110,8 @@ def count_relus(function: Callable[..., Any], images: Any, *others: Any) -> int:
     Raises:
       ValueError: as `deconvnet`'s, but that there is none.
     """
-    plan, _ = _trace(function, (), images, *others)
-    return sum(isinstance(action, rewriting.Relu) for action in rewriting.actions(plan))
+    found, _ = _trace(function, (), images, *others)
+    return sum(isinstance(action, rewriting.Relu) for action in rewriting.actions(found.plan))
 
 
 def project_units(
@@ -109,14 +123,22 @@ def project_units(
     rule: Rule = "deconvnet",
     skip: Sequence[str] = (),
 ) -> Array:
-    """Takes single units of any network down to whole pictures, each for itself.
+    """Projects single units of any network to whole pictures, each on its own.
+
+    `mining.mine` numbers the images of the data set, this function those of the batch that it is
+    given. `mining.top_units` leads from one to the other:
+
+        statistics = mining.mine(function, batches, ["block3"])["block3"]
+        numbers, units = mining.top_units(statistics, map_numbers=[3, 17], k=2)
+        pixels = transform.project_units(function, images[numbers], "block3", units)
 
     Args:
       function: images -> (outputs, the activations of the layers by name), as `mining.mine` takes.
       images: (N, H, W, C) float, what the function takes.
-      layer: the layer's name; its activations are (N, rows, cols, maps) or (N, features), where a
-        unit's row and column are 0.
-      units: the units, arrays of length U; each is pulled back from its value.
+      layer: the layer's name; its activations are (N, rows, cols, C) or (N, C), where a unit's row
+        and column are 0.
+      units: the units, arrays of length U; each is pulled back from its value. Under `jax.jit`
+        their places cannot be checked: one out of range gives zeros or another unit's projection.
       rule: as for `deconvnet`.
       skip: as for `deconvnet`.
 
@@ -124,19 +146,19 @@ def project_units(
       (U, H, W, C).
 
     Raises:
-      ValueError: there is no such layer; or as `deconvnet`'s.
+      ValueError: there is no such layer, its activations are no feature maps, or a unit is not one
+        of it; or as `deconvnet`'s.
     """
+    _, activations = output_shapes(function, images)
+    units = checked_units(units, layer, layer_of(activations, layer).shape)
 
     def maps(images: Array) -> Array:
-        _, activations = function(images)
-        if layer not in activations:
-            raise ValueError(f"layer {layer!r}: expected one of {', '.join(activations)}")
-        return activations[layer]
+        return function(images)[1][layer]
 
     outputs, project = deconvnet(maps, rule=rule, skip=skip)(images[units.image])
     own = jnp.arange(len(outputs))
-    place = (own, units.map) if outputs.ndim == 2 else (own, units.row, units.col, units.map)
-    return project(jnp.zeros_like(outputs).at[place].set(units.value))
+    places = (own, units.map) if outputs.ndim == 2 else (own, units.row, units.col, units.map)
+    return project(jnp.zeros_like(outputs).at[places].set(units.value))
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("rule",))
@@ -168,40 +190,56 @@ _UNTRACEABLE = (
 
 def _trace(
     function: Callable[..., Any], skip: Sequence[str], images: Any, *others: Any
-) -> tuple[rewriting.Plan, Any]:
-    """What is to be replaced in a function, and the structure of its outputs."""
+) -> tuple[relus.Found, Any]:
+    """What is found in a function, and the structure of its outputs."""
     for leaf in jax.tree.leaves(images):
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise ValueError(
-                f"images of type {jnp.result_type(leaf)}: expected floating point, since no signal "
-                "comes back to whole numbers; convert them first"
+                f"images of type {jnp.result_type(leaf)}: expected floating point, since whole "
+                "numbers have no derivative; convert them first"
             )
     try:
         closed, shapes = jax.make_jaxpr(function, return_shape=True)(images, *others)
     except _UNTRACEABLE as error:
         frames = traceback.extract_tb(error.__traceback__)
-        *_, last = [frame for frame in frames if relus.is_own(frame.filename)] or frames
+        *_, last = [frame for frame in frames if jaxprs.is_user_code(frame.filename)] or frames
         raise ValueError(
             f"{last.filename}:{last.lineno}: {last.line!r} needs a value, expected control flow "
             "that does not depend on the arguments; close over what is fixed"
         ) from error
     count, total = len(jax.tree.leaves(images)), len(closed.in_avals)
-    active = [place < count for place in range(total)]
+    active = [number < count for number in range(total)]
     return relus.find(closed, active, skip), jax.tree.structure(shapes)
 
 
-def _expect_found(plan: rewriting.Plan, skip: Sequence[str]) -> None:
-    found = list(rewriting.actions(plan))
-    if not any(isinstance(action, rewriting.Relu) for action in found):
+def _expect_found(found: relus.Found, skip: Sequence[str]) -> None:
+    actions = list(rewriting.actions(found.plan))
+    if not any(isinstance(action, rewriting.Relu) for action in actions):
         raise ValueError(
             "function without a ReLU: expected jax.nn.relu, jnp.maximum(x, 0) or lax.max with zeros"
+            + (f"; {_others_text(found.others)}" if found.others else "")
         )
-    names = {action.name for action in found if isinstance(action, rewriting.Skip)}
+    names = {action.name for action in actions if isinstance(action, rewriting.Skip)}
     if missing := set(skip) - names:
         raise ValueError(
             f"skip {sorted(missing)}: expected names of functions that are called, under jax.jit "
             "or a custom rule"
         )
+
+
+_SHOWN = 8
+"""How many places of activations a warning names."""
+
+
+def _others_text(others: Sequence[Activation]) -> str:
+    """The activations that are no ReLU, in one sentence."""
+    counts = Counter(f"{kind}{place}" for kind, place in others)
+    lines = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
+    more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+    return (
+        f"activations that are no ReLU, and pass their gradient: {len(others)} "
+        f"({', '.join(lines[:_SHOWN])}{more})"
+    )
 
 
 def _project(pullback: Callable[[Any], tuple[Any]], outputs: Any, seed: Any) -> Any:

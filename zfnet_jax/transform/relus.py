@@ -1,52 +1,59 @@
-"""Finding the ReLUs of a traced function.
+"""Finding the ReLUs of a traced function, and its other activations.
 
-A ReLU is a maximum of zero and a value that depends on the images, whatever wrote it:
+A ReLU is a maximum of zero and a value that depends on the images, however it is written:
 `jax.nn.relu`, `jnp.maximum(x, 0)`, `lax.max`. That a value is zero is known from constants and from
-what reshapes them, into every call.
+what reshapes them, into every call. What is a part of another activation is no ReLU.
 """
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
-from jax.interpreters.partial_eval import dce_jaxpr
+from zfnet_jax.transform.activations import (
+    CONSTANT,
+    NO_RELU,
+    POINTWISE,
+    SAME_VALUE,
+    Activation,
+    Calls,
+    Facts,
+    Path,
+    Search,
+    drop,
+    drop_gates,
+    fresh_or_constant,
+    pointwise,
+)
+from zfnet_jax.transform.jaxprs import (
+    CALLS,
+    ClosedJaxpr,
+    Jaxpr,
+    JaxprEqn,
+    Literal,
+    bodies,
+    called_name,
+    is_differentiable,
+    is_user_function,
+    is_zero,
+    scan_operands,
+    shape_and_dtype,
+    source_location,
+    without_dead_code,
+)
+from zfnet_jax.transform.rewriting import RUNNERS, Action, Nested, Plan, Relu, Skip
 
-from zfnet_jax.transform.rewriting import RUNNERS, Open, Plan, Relu, Skip, form, kept_and_carried
-
-_SAME_VALUE = {
-    "broadcast_in_dim",
-    "convert_element_type",
-    "copy",
-    "optimization_barrier",
-    "pvary",
-    "reshape",
-    "squeeze",
-}
 # What combines two values of a reduction or a scatter is no function of maps.
 _SCALAR = ("reduce", "scatter", "select_and")
-# Functions whose maximum with zero is no ReLU: that in log(exp(a) + exp(b)), of which softplus is
-# the case b = 0, is a part of a smooth function, and others are gates or smooth themselves.
-_OTHER = {"celu", "hard_sigmoid", "logaddexp", "logaddexp2", "sparse_sigmoid"}
 
 
-class Known(NamedTuple):
-    """What is known of a value.
+class Found(NamedTuple):
+    """What was found in a function: the plan, and the activations that are no ReLU."""
 
-    Attributes:
-      zero: whether it is zero everywhere.
-      active: whether a signal can come back from it to the images.
-    """
-
-    zero: bool
-    active: bool
+    plan: Plan
+    others: tuple[Activation, ...]
 
 
-def find(closed: ClosedJaxpr, active: Sequence[bool], skipped: Sequence[str]) -> Plan:
+def find(closed: ClosedJaxpr, active: Sequence[bool], skipped: Sequence[str]) -> Found:
     """Finds the ReLUs that a function's results depend on, and its calls of some functions.
 
     Args:
@@ -56,62 +63,167 @@ def find(closed: ClosedJaxpr, active: Sequence[bool], skipped: Sequence[str]) ->
         a signal is to pass unchanged, to the one operand that is like their result.
 
     Returns:
-      The plan.
+      The plan, and the other activations.
 
     Raises:
       ValueError: there is a ReLU where it cannot be replaced; a skipped function has several
         results, or not one operand that is like its result.
     """
-    outputs = [True] * len(closed.jaxpr.outvars)
-    jaxpr, _ = dce_jaxpr(closed.jaxpr, outputs, instantiate=True)
-    return _find(jaxpr, closed.consts, [Known(False, each) for each in active], skipped)
+    jaxpr, search = without_dead_code(closed), Search(skipped)
+    operands = [search.fresh(True) if is_image else CONSTANT for is_image in active]
+    plan, results = _search(jaxpr, closed.consts, operands, (), Calls(), search)
+    for result in results:  # a probability at the end is no activation
+        drop_gates(search, result.pieces)
+    return Found(_without(plan, search.relus, ()), tuple(search.others.values()))
 
 
-def _find(
-    jaxpr: Jaxpr, consts: Sequence[Any], given: Sequence[Known], skipped: Sequence[str]
-) -> Plan:
-    values = dict(zip(jaxpr.invars, given, strict=True))
-    values |= {
-        var: Known(_is_zero(value), False)
+def _search(
+    jaxpr: Jaxpr,
+    consts: Sequence[Any],
+    operands: Sequence[Facts],
+    path: Path,
+    calls: Calls,
+    search: Search,
+) -> tuple[Plan, list[Facts]]:
+    """The plan of one jaxpr with all ReLUs, and the facts of its results."""
+    facts = dict(zip(jaxpr.invars, operands, strict=True))
+    facts |= {
+        var: CONSTANT._replace(zero=is_zero(value))
         for var, value in zip(jaxpr.constvars, consts, strict=True)
     }
+    uses = Counter(
+        atom
+        for atoms in (*(equation.invars for equation in jaxpr.eqns), jaxpr.outvars)
+        for atom in atoms
+        if not isinstance(atom, Literal)
+    )
 
-    def known(atom: Any) -> Known:
-        return Known(_is_zero(atom.val), False) if isinstance(atom, Literal) else values[atom]
+    def known(atom: Any) -> Facts:
+        if isinstance(atom, Literal):
+            return CONSTANT._replace(zero=is_zero(atom.val))
+        # What is used several times is an activation of its own, and no piece of another one.
+        return facts[atom] if uses[atom] == 1 else facts[atom]._replace(pieces=frozenset())
 
-    found: dict[int, Relu | Skip | Open] = {}
+    actions: dict[int, Action] = {}
     for number, equation in enumerate(jaxpr.eqns):
-        name, operands = equation.primitive.name, [known(atom) for atom in equation.invars]
-        active = name != "stop_gradient" and any(each.active for each in operands)
-        for var in equation.outvars:
-            # Of whole numbers there is no derivative.
-            inexact = jnp.issubdtype(getattr(var.aval, "dtype", np.bool_), jnp.inexact)
-            values[var] = Known(name in _SAME_VALUE and operands[0].zero, active and inexact)
-        action = _action(equation, operands, skipped)
+        inputs = [known(atom) for atom in equation.invars]
+        here = (*path, number)
+        name = called_name(equation)
+        inner = calls._replace(names=(*calls.names, name))
+        action, results = _examine(equation, inputs, here, inner, search)
         # Only a bare maximum; who writes jax.nn.relu means one.
-        bare = _name(equation) in ("", "clip") and not isinstance(action, Skip)
-        if action and not (bare and _is_variance(equation.outvars[0], jaxpr)):
-            found[number] = action
-    return Plan(jaxpr, consts, found)
+        bare = name in ("", "clip") and not isinstance(action, Skip)
+        if action and bare and _is_variance(equation.outvars[0], jaxpr):
+            search.relus -= {relu for relu in search.relus if relu[: len(here)] == here}
+            results = [result._replace(pieces=inputs[0].pieces) for result in results]
+        elif action:
+            actions[number] = action
+        for var, result in zip(equation.outvars, results, strict=True):
+            # Of whole numbers there is no derivative.
+            facts[var] = result._replace(active=result.active and is_differentiable(var))
+    return Plan(jaxpr, consts, actions), [known(atom) for atom in jaxpr.outvars]
+
+
+def _examine(
+    equation: JaxprEqn,
+    inputs: Sequence[Facts],
+    path: Path,
+    calls: Calls,
+    search: Search,
+) -> tuple[Action | None, list[Facts]]:
+    """What is to be done with an equation, and the facts of its results."""
+    primitive, name = equation.primitive.name, calls.names[-1]
+    active = primitive != "stop_gradient" and any(operand.active for operand in inputs)
+    if name in search.skipped:
+        return Skip(name, _alike(equation, name)), [search.fresh(active)]
+    if name in NO_RELU:
+        return None, [pointwise(equation, inputs, path, calls, search)] * len(equation.outvars)
+    if primitive == "max":
+        first, second = inputs
+        operand = 1 if first.zero else 0
+        if (first.zero or second.zero) and inputs[operand].active:
+            search.relus.add(path)
+            pieces = inputs[operand].pieces | {path}
+            return Relu(operand), [inputs[operand]._replace(zero=False, pieces=pieces)]
+    if primitive in POINTWISE:
+        return None, [pointwise(equation, inputs, path, calls, search)]
+    if primitive.startswith(_SCALAR):
+        for operand in inputs:  # a mean of activations, as of absolute values, is none
+            drop(search, operand.pieces - search.relus)
+        return None, [fresh_or_constant(inputs, active, search)] * len(equation.outvars)
+    plans, results = [], None
+    for number, body in enumerate(bodies(equation)):
+        operands = _operands_of_body(equation, body, inputs, search)
+        entry = calls.entry or (None if is_user_function(body) else equation)
+        inside, inner = (*path, number), calls._replace(entry=entry)
+        plan, results = _search(body.jaxpr, body.consts, operands, inside, inner, search)
+        plans.append(plan)
+    if primitive not in CALLS or len(plans) != 1 or results is None:
+        results = [fresh_or_constant(inputs, active, search) for _ in equation.outvars]
+    if not any(plan.actions for plan in plans):
+        return None, results
+    if primitive not in RUNNERS:
+        hint = "; expected lax.scan, or a fori_loop with fixed bounds"
+        raise ValueError(
+            f"ReLU in a {primitive}{source_location(equation)}: it cannot be replaced there"
+            f"{hint if primitive == 'while' else ''}"
+        )
+    return Nested(tuple(plans)), results
+
+
+def _operands_of_body(
+    equation: JaxprEqn, body: ClosedJaxpr, inputs: Sequence[Facts], search: Search
+) -> Sequence[Facts]:
+    """What is known of the operands of a jaxpr that an equation holds."""
+    primitive = equation.primitive.name
+    unknown = fresh_or_constant(inputs, any(operand.active for operand in inputs), search)
+    if primitive in CALLS and len(inputs) == len(body.jaxpr.invars):
+        return inputs
+    alone = [operand._replace(pieces=frozenset()) for operand in inputs]
+    if primitive == "scan":
+        # What a scan carries may be zero before the first step only, and active after it.
+        constants, carried = scan_operands(equation)
+        rest = alone[constants + carried :]
+        alone = [*alone[:constants], *[unknown] * carried, *rest]
+    if primitive == "cond":
+        alone = alone[1:]  # no branch gets the index
+    same = primitive != "while" and len(alone) == len(body.jaxpr.invars)
+    return alone if same else [unknown] * len(body.jaxpr.invars)
+
+
+def _without(plan: Plan, relus: set[Path], path: Path) -> Plan:
+    """The plan with those ReLUs only."""
+    actions: dict[int, Action] = {}
+    for number, action in plan.actions.items():
+        here = (*path, number)
+        match action:
+            case Nested(plans):
+                inner = tuple(_without(each, relus, (*here, n)) for n, each in enumerate(plans))
+                if any(nested.actions for nested in inner):
+                    actions[number] = Nested(inner)
+            case Relu() if here not in relus:
+                pass
+            case _:
+                actions[number] = action
+    return plan._replace(actions=actions)
 
 
 def _is_variance(var: Any, jaxpr: Jaxpr) -> bool:
-    """Whether a value, with something added to it, is only ever taken the root of.
+    """Whether a value, with something added to it, is used under a root only.
 
     A normalisation keeps its variance from falling below zero by rounding; that is no ReLU.
     """
-    users = [each for each in jaxpr.eqns if any(atom is var for atom in each.invars)]
+    users = [equation for equation in jaxpr.eqns if any(atom is var for atom in equation.invars)]
     returned = any(atom is var for atom in jaxpr.outvars)
     return (
         bool(users)
         and not returned
         and all(
-            _is_root(each)
+            _is_root(user)
             or (
-                each.primitive.name in _SAME_VALUE | {"add"}
-                and _is_variance(each.outvars[0], jaxpr)
+                user.primitive.name in SAME_VALUE | {"add"} and _is_variance(user.outvars[0], jaxpr)
             )
-            for each in users
+            for user in users
         )
     )
 
@@ -123,91 +235,13 @@ def _is_root(equation: JaxprEqn) -> bool:
     return equation.primitive.name in ("sqrt", "rsqrt")
 
 
-def _action(
-    equation: JaxprEqn, given: Sequence[Known], skipped: Sequence[str]
-) -> Relu | Skip | Open | None:
-    if equation.primitive.name == "max":
-        one, other = given
-        operand = 1 if one.zero else 0
-        return Relu(operand) if (one.zero or other.zero) and given[operand].active else None
-    name = _name(equation)
-    if name in skipped:
-        return Skip(name, _alike(equation, name))
-    if name in _OTHER:
-        return None
-    bodies = list(_bodies(equation, given))
-    plans = tuple(_find(body.jaxpr, body.consts, known, skipped) for body, known in bodies)
-    if not any(plan.actions for plan in plans):
-        return None
-    if equation.primitive.name not in RUNNERS:
-        hint = "; expected lax.scan, or a fori_loop with fixed bounds"
-        raise ValueError(
-            f"ReLU in a {equation.primitive.name}{place(equation)}: it cannot be replaced there"
-            f"{hint if equation.primitive.name == 'while' else ''}"
-        )
-    return Open(plans)
-
-
-def _name(equation: JaxprEqn) -> str:
-    """The name of the function that an equation calls, "" where it calls none."""
-    if "name" in equation.params and equation.primitive.name in RUNNERS:
-        return equation.params["name"]
-    body = equation.params.get("call_jaxpr")
-    return body.jaxpr.debug_info.func_name.split(" ")[0] if isinstance(body, ClosedJaxpr) else ""
-
-
 def _alike(equation: JaxprEqn, name: str) -> int:
     """Which operand of a skipped function is like its only result."""
-    wanted = [form(var) for var in equation.outvars]
-    given = [form(atom) for atom in equation.invars]
-    if len(wanted) != 1 or given.count(wanted[0]) != 1:
+    results = [shape_and_dtype(var) for var in equation.outvars]
+    operands = [shape_and_dtype(atom) for atom in equation.invars]
+    if len(results) != 1 or operands.count(results[0]) != 1:
         raise ValueError(
-            f"skipped function {name!r}: operands {given} and results {wanted}, expected one "
+            f"skipped function {name!r}: operands {operands} and results {results}, expected one "
             "result, and one operand like it"
         )
-    return given.index(wanted[0])
-
-
-def _bodies(
-    equation: JaxprEqn, given: Sequence[Known]
-) -> Iterator[tuple[ClosedJaxpr, Sequence[Known]]]:
-    """The jaxprs that an equation holds, and what is known of their operands."""
-    name = equation.primitive.name
-    if name.startswith(_SCALAR):
-        return
-    unknown = Known(False, any(each.active for each in given))
-    if name == "scan":
-        # What a scan carries may be zero before the first step only, and active after it.
-        first, carried = kept_and_carried(equation)
-        given = [*given[:first], *[unknown] * carried, *given[first + carried :]]
-    if name == "cond":
-        given = given[1:]  # no branch gets the index
-    for value in equation.params.values():
-        for body in value if isinstance(value, tuple | list) else (value,):
-            # Since jax 0.12 both are one type, and such a body has its constants with it.
-            if isinstance(body, Jaxpr) and not isinstance(body, ClosedJaxpr):
-                body = ClosedJaxpr(body, ())
-            if isinstance(body, ClosedJaxpr):
-                wanted = len(body.jaxpr.invars)
-                same = name != "while" and len(given) == wanted
-                yield body, given if same else [unknown] * wanted
-
-
-def _is_zero(value: Any) -> bool:
-    if isinstance(value, Tracer) or jnp.issubdtype(jnp.result_type(value), jax.dtypes.extended):
-        return False
-    return not np.any(np.asarray(value))
-
-
-def place(equation: JaxprEqn) -> str:
-    """Where in the user's own code an equation comes from: " at model.py:12", or "" if unknown."""
-    traceback = equation.source_info.traceback
-    for frame in traceback.frames if traceback is not None else ():
-        if is_own(frame.file_name):
-            return f" at {Path(frame.file_name).name}:{frame.line_num}"
-    return ""
-
-
-def is_own(file: str) -> bool:
-    """Whether a file of code is the user's, not an installed library's."""
-    return not {"site-packages", "dist-packages"} & set(Path(file).parts)
+    return operands.index(results[0])

@@ -1,8 +1,7 @@
 """A traced function with other functions in the place of some of its equations.
 
-A traced function is a jaxpr: a list of equations, some of which hold jaxprs of their own (jit,
-scan, remat, ...). A plan says what is to be done with which of them, in all of them; `run` follows
-it.
+A plan says what is to be done with which equations, in the jaxprs that equations hold, too; `run`
+follows it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +11,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.extend.core import Jaxpr, JaxprEqn, Literal
+
+from zfnet_jax.transform.jaxprs import (
+    CALLS,
+    Jaxpr,
+    JaxprEqn,
+    Literal,
+    bind,
+    scan_operands,
+    shape_and_dtype,
+)
 
 
 class Relu(NamedTuple):
@@ -22,16 +30,19 @@ class Relu(NamedTuple):
 
 
 class Skip(NamedTuple):
-    """An equation that calls a function by this name, whose signal this operand is to get."""
+    """An equation that calls a function by this name; the signal goes to this operand as it is."""
 
     name: str
     operand: int
 
 
-class Open(NamedTuple):
-    """An equation with such equations in its own jaxprs, which have these plans."""
+class Nested(NamedTuple):
+    """An equation whose own jaxprs hold such equations, by the plans of these jaxprs."""
 
     plans: tuple["Plan", ...]
+
+
+Action = Relu | Skip | Nested
 
 
 class Plan(NamedTuple):
@@ -40,18 +51,18 @@ class Plan(NamedTuple):
     Attributes:
       jaxpr: the equations.
       consts: the values of its constants.
-      actions: by an equation's number what is done with it; the others are left alone.
+      actions: by an equation's number what is done with it; the others stay as they are.
     """
 
     jaxpr: Jaxpr
     consts: Sequence[Any]
-    actions: Mapping[int, Relu | Skip | Open]
+    actions: Mapping[int, Action]
 
 
 def actions(plan: Plan) -> Iterator[Relu | Skip]:
-    """Everything that a plan replaces; what stands once in a scan's body, once."""
+    """Everything that a plan replaces; an equation in a scan's body counts once."""
     for action in plan.actions.values():
-        if isinstance(action, Open):
+        if isinstance(action, Nested):
             for inner in action.plans:
                 yield from actions(inner)
         else:
@@ -62,8 +73,8 @@ def run(plan: Plan, relu: Callable[[Array], Array], operands: Sequence[Any]) -> 
     """Runs a function with its ReLUs replaced.
 
     Args:
-      plan: what `find` returned.
-      relu: what stands in a ReLU's place, array -> array.
+      plan: what `relus.find` returned.
+      relu: what replaces a ReLU, array -> array.
       operands: the function's, flat.
 
     Returns:
@@ -76,28 +87,21 @@ def run(plan: Plan, relu: Callable[[Array], Array], operands: Sequence[Any]) -> 
         return atom.val if isinstance(atom, Literal) else values[atom]
 
     for number, equation in enumerate(plan.jaxpr.eqns):
-        given = [read(atom) for atom in equation.invars]
+        inputs = [read(atom) for atom in equation.invars]
         match plan.actions.get(number):
             case Relu(operand):
-                shape, _ = form(equation.outvars[0])
-                results = [relu(jnp.broadcast_to(given[operand], shape))]
+                shape, _ = shape_and_dtype(equation.outvars[0])
+                results = [relu(jnp.broadcast_to(inputs[operand], shape))]
             case Skip(_, operand):
-                (result,) = _bind(equation, given)
-                results = [_unchanged(given[operand], lax.stop_gradient(result))]
-            case Open(plans):
-                bodies = [partial(run, plan, relu) for plan in plans]
-                results = RUNNERS[equation.primitive.name](equation, bodies, given)
+                (result,) = bind(equation, inputs)
+                results = [_unchanged(inputs[operand], lax.stop_gradient(result))]
+            case Nested(plans):
+                bodies = [partial(run, inner, relu) for inner in plans]
+                results = RUNNERS[equation.primitive.name](equation, bodies, inputs)
             case None:
-                results = _bind(equation, given)
+                results = bind(equation, inputs)
         values |= dict(zip(equation.outvars, results, strict=True))
     return [read(atom) for atom in plan.jaxpr.outvars]
-
-
-def _bind(equation: JaxprEqn, operands: Sequence[Any]) -> Sequence[Any]:
-    bound = equation.primitive.get_bind_params(equation.params)
-    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # a tuple in jax 0.7
-    results = equation.primitive.bind(*functions, *operands, **params)
-    return results if equation.primitive.multiple_results else [results]
 
 
 @jax.custom_vjp
@@ -107,27 +111,6 @@ def _unchanged(operand: Array, result: Array) -> Array:
 
 
 _unchanged.defvjp(lambda _, result: (result, None), lambda _, signal: (signal, None))
-
-
-def kept_and_carried(equation: JaxprEqn) -> tuple[int, int]:
-    """How many of a scan's operands are the same in every step, and how many it carries on.
-
-    Told from shapes, since the parameters' names change with JAX: what is sliced, and what is
-    stacked, has one axis more outside the body than within.
-    """
-    body = equation.params["jaxpr"].jaxpr
-
-    def unchanged(outside: Sequence[Any], inside: Sequence[Any]) -> int:
-        pairs = zip(outside, inside, strict=True)
-        return sum(form(one)[0] == form(other)[0] for one, other in pairs)
-
-    carried = unchanged(equation.outvars, body.outvars)
-    return unchanged(equation.invars, body.invars) - carried, carried
-
-
-def form(atom: Any) -> tuple[tuple[int, ...], Any]:
-    """The shape and type of a value of a jaxpr."""
-    return atom.aval.shape, atom.aval.dtype
 
 
 Body = Callable[[Sequence[Any]], list[Any]]
@@ -140,11 +123,11 @@ def _call(equation: JaxprEqn, bodies: Sequence[Body], operands: Sequence[Any]) -
 
 def _remat(equation: JaxprEqn, bodies: Sequence[Body], operands: Sequence[Any]) -> list[Any]:
     options = {name: equation.params[name] for name in ("prevent_cse", "policy")}
-    return jax.checkpoint(lambda *given: bodies[0](given), **options)(*operands)
+    return jax.checkpoint(lambda *inputs: bodies[0](inputs), **options)(*operands)
 
 
 def _scan(equation: JaxprEqn, bodies: Sequence[Body], operands: Sequence[Any]) -> list[Any]:
-    consts, carried = kept_and_carried(equation)
+    consts, carried = scan_operands(equation)
 
     def step(carry: list[Any], slices: list[Any]) -> tuple[list[Any], list[Any]]:
         results = bodies[0]([*operands[:consts], *carry, *slices])
@@ -161,12 +144,12 @@ def _scan(equation: JaxprEqn, bodies: Sequence[Body], operands: Sequence[Any]) -
 
 
 def _cond(equation: JaxprEqn, bodies: Sequence[Body], operands: Sequence[Any]) -> list[Any]:
-    branches = [lambda *given, body=body: body(given) for body in bodies]
+    branches = [lambda *inputs, body=body: body(inputs) for body in bodies]
     return lax.switch(operands[0], branches, *operands[1:])
 
 
 RUNNERS: Mapping[str, Callable[[JaxprEqn, Sequence[Body], Sequence[Any]], list[Any]]] = {
-    **dict.fromkeys(("jit", "closed_call", "custom_jvp_call", "custom_vjp_call"), _call),
+    **dict.fromkeys(CALLS, _call),
     "remat2": _remat,
     "scan": _scan,
     "cond": _cond,
