@@ -232,7 +232,7 @@ def test_look_draws_living_maps_by_the_seed():
     net = make_net()
     frames = frames_of(net)
     found, again, other = (
-        measure_first_layers(net, frames, maps=3, k=2, seed=seed) for seed in (0, 0, 1)
+        measure_first_layers(net, frames, map_count=3, k=2, seed=seed) for seed in (0, 0, 1)
     )
     assert (found.first.name, found.second, found.images) == ("conv1", "conv2", IMAGES)
     assert list(found.firing) == ["conv1", "conv2", "conv3"]
@@ -245,7 +245,7 @@ def test_look_draws_living_maps_by_the_seed():
 
 def test_a_dead_layer_is_shown_as_dead():
     net = make_net(conv2=-1e6)
-    found = measure_first_layers(net, frames_of(net), maps=3, k=2)
+    found = measure_first_layers(net, frames_of(net), map_count=3, k=2)
     assert not found.firing["conv2"].any()
     assert found.top_units.map_numbers.tolist() == [0, 1, 2]
     assert not found.projections.any()
@@ -269,7 +269,7 @@ def test_dead_and_dominant_filters_are_framed_and_counted():
     net.params["conv1"]["kernel"] = net.params["conv1"]["kernel"].at[..., 2].multiply(100)
     uncapped = replace(net.config, optimizer=OptimizerConfig(filter_cap=0.0))
     found = [
-        measure_first_layers(each, frames_of(net), maps=2, k=2)
+        measure_first_layers(each, frames_of(net), map_count=2, k=2)
         for each in (net, replace(net, config=uncapped))
     ]
     sheets = [
@@ -299,7 +299,7 @@ def test_dead_and_dominant_filters_are_framed_and_counted():
 
 def test_the_table_of_nets_of_different_layers():
     net = make_net()
-    found = measure_first_layers(net, frames_of(net), maps=2, k=2)
+    found = measure_first_layers(net, frames_of(net), map_count=2, k=2)
     shallow = replace(found, firing={"conv1": found.firing["conv1"]})
     lines = report.table(["deep", "shallow"], [found, shallow]).splitlines()
     assert lines[0].split() == ["deep", "shallow"]

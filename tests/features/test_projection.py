@@ -85,7 +85,14 @@ def expected(case: Case, layer: str, units: Units, **options) -> tuple[np.ndarra
 @pytest.mark.parametrize("options", [{}, {"rectify": "mask", "norm": "gradient"}])
 def test_every_unit_is_what_it_is_alone(tiny: Case, net: Net, options):
     wanted = {layer: units_of(layer, 7) for layer in ("conv1", "pool3", "fc4", "fc5")}
-    parts = project_all(net, Reader(tiny), wanted, images_per_group=2, units_per_chunk=3, **options)
+    parts = project_all(
+        net,
+        Reader(tiny),
+        wanted,
+        images_per_group=2,
+        units_per_chunk=3,
+        options=deconvnet.Options(**options),
+    )
     found = gathered(parts, wanted)
     for layer, units in wanted.items():
         patches, values = expected(tiny, layer, units, **options)

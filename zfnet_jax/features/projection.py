@@ -84,7 +84,7 @@ def project_all(
     trace_of = _compiled_trace(arch, highest)
     altered_of = compilation.jit(alter) if alter else lambda trace: trace
     items = np.unique(np.concatenate([np.asarray(units.image) for units in wanted.values()]))
-    for numbers, _ in equal_batches(len(items), min(images_per_group, len(items))):
+    for numbers, _ in equal_batches(len(items), max(1, min(images_per_group, len(items)))):
         group = items[numbers]
         trace = trace_of(net.params, read(group))
         altered = altered_of(trace)
