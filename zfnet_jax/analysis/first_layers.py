@@ -228,7 +228,6 @@ def measure_first_layers(
     first, second, *_ = layers = convolutions(net.architecture)
     names = [layer.name for layer in layers]
     tables = mine_image_set(net, image_set, names, k, batch_size=batch_size)
-    assert tables is not None, "nothing stops it"
     all_maps = responding_units(net, tables)[second.name]
     rows = draw_responding(map_count, seed)(all_maps)
     if not rows.size:

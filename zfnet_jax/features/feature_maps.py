@@ -86,7 +86,6 @@ def make_panel(
                 f"map {number}: expected 0..{channels - 1}, {layer} has {channels} maps"
             )
     tables = mine_image_set(net, image_set, [layer], top, batch_size=batch_size)
-    assert tables is not None, "nothing stops it"
     all_maps = responding_units(net, tables)[layer]
     largest = all_maps.top.value[:, 0]
     by_activation = np.argsort(-largest, kind="stable")[:map_count]
