@@ -36,7 +36,7 @@ def test_train_shows_curves_filters_and_projections(tmp_path, monkeypatch):
     monkeypatch.setenv("ZFNET_JAX_OPTIONS", "--train.max-steps 60")
     outputs = _outputs("train", monkeypatch)
     assert _shown(outputs, "image/png") == 3
-    assert "look inside it: python tools/deconv.py" in _text(outputs)
+    assert "look inside it: zfnet-jax deconv" in _text(outputs)
 
 
 @pytest.mark.slow

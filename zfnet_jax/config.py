@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from tyro.constructors import PrimitiveConstructorSpec
 
+from zfnet_jax.core import resources
 from zfnet_jax.core.checked import Checked, at_least, limited
 from zfnet_jax.data.config import DataConfig
 from zfnet_jax.zfnet import architecture as architectures
@@ -144,7 +145,8 @@ def from_json(data: dict[str, Any]) -> TrainConfig:
 
 
 def _build(kind: type[_T], values: dict[str, Any]) -> _T:
-    known = [each.name for each in dataclasses.fields(kind)]  # pyright: ignore[reportArgumentType]
+    fields = dataclasses.fields(kind)  # pyright: ignore[reportArgumentType]
+    known = [field.name for field in fields]
     for key in values:
         if key not in known:
             raise ValueError(f"config key {key!r}: expected one of {', '.join(known)}")
@@ -181,14 +183,20 @@ def recipe(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def load(path: Path) -> TrainConfig:
+def load(config: str | Path) -> TrainConfig:
     """What `get_config()` of a configuration file returns.
 
+    Args:
+      config: a Python file, or the name of a configuration that comes with the package.
+
     Raises:
-      ValueError: there is no such file, or it is no configuration.
+      ValueError: there is no such file or name, or the file is no configuration.
     """
+    path = Path(config)
     if not path.is_file():
-        raise ValueError(f"config {path}: expected a Python file with get_config()")
+        if path.suffix or len(path.parts) != 1:
+            raise ValueError(f"config {path}: expected a Python file with get_config()")
+        path = resources.path("configs", path.name)
     try:
         made = runpy.run_path(str(path))["get_config"]()
     except (Exception, SystemExit) as error:

@@ -159,10 +159,11 @@ def test_a_recipe_is_what_makes_a_net_but_for_its_name_and_seed():
 
 
 def test_seconds_are_those_of_the_training_steps(tmp_path: Path):
+    values = {"epoch": 1.0, "loss": 1.0, "top1": 0.5, "top5": 1.0, "learning_rate": 0.1}
     lines = [
-        {"step": 10, "split": "train", "images_per_second": 40.0},
-        {"step": 10, "split": "val", "images_per_second": 1.0},
-        {"step": 25, "split": "train", "images_per_second": 8.0},
+        {"step": 10, "split": "train", "images_per_second": 40.0, **values},
+        {"step": 10, "split": "val", "images_per_second": 1.0, "per_class": 0.5, **values},
+        {"step": 25, "split": "train", "images_per_second": 8.0, **values},
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert ablation.seconds_of(tmp_path, batch_size=8) == 8 * (10 / 40 + 15 / 8)

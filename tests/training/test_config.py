@@ -153,13 +153,23 @@ def test_the_repository_s_configurations_load_and_are_named_as_their_files(path)
 
 
 def test_a_configuration_file(tmp_path):
-    path = tmp_path / "mine.py"
+    path = tmp_path / "own.py"
     path.write_text(
         "from zfnet_jax.config import TrainConfig\n"
         "def get_config():\n"
-        "    return TrainConfig(name='mine', seed=7)\n"
+        "    return TrainConfig(name='own', seed=7)\n"
     )
-    assert configs.load(path) == TrainConfig(name="mine", seed=7)
+    assert configs.load(path) == TrainConfig(name="own", seed=7)
+
+
+def test_a_configuration_by_its_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()  # a folder of this name is no configuration
+    assert configs.load("folder") == configs.load(ROOT / "configs" / "folder.py")
+    with pytest.raises(ValueError, match=r"config 'folders': expected .* caltech101, folder, "):
+        configs.load("folders")
+    with pytest.raises(ValueError, match=r"config configs/folders: expected a Python file"):
+        configs.load("configs/folders")
 
 
 @pytest.mark.parametrize(
@@ -177,9 +187,9 @@ def test_a_configuration_file(tmp_path):
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused_by_its_name(tmp_path, text, message):
-    path = tmp_path / "mine.py"
+    path = tmp_path / "own.py"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(ValueError, match=r"mine\.py: ") as refusal:
+    with pytest.raises(ValueError, match=r"own\.py: ") as refusal:
         configs.load(path)
     assert message in str(refusal.value)

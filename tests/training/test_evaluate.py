@@ -228,6 +228,25 @@ def test_data_of_other_classes_is_refused():
         evaluate_nets([make_net(0)], Memory(NAMES[::-1]))
 
 
+def test_a_net_whose_loss_is_not_finite_is_refused_by_its_name():
+    good, bad = make_net(0, name="good"), make_net(1, name="bad")
+    kernel = bad.params["conv1"]["kernel"].at[0, 0, 0, 0].set(jnp.nan)
+    params = {**bad.params, "conv1": {**bad.params["conv1"], "kernel": kernel}}
+    bad = dataclasses.replace(bad, params=params)
+    with pytest.raises(ValueError, match="net 'bad': its loss is nan; expected weights"):
+        evaluate_nets([good, bad], Memory())
+
+
+def test_the_command_refuses_weights_that_are_not_finite(capsys, picture_folder, tmp_path: Path):
+    path = tmp_path / "damaged.safetensors"
+    write_trained_on(DataConfig(source=f"folder:{picture_folder}"), 0, picture_folder, path)
+    net = weights.read(path)
+    bias = net.params["fc5"]["bias"].at[0].set(jnp.nan)
+    params = {**net.params, "fc5": {**net.params["fc5"], "bias": bias}}
+    weights.write(dataclasses.replace(net, params=params), path)
+    assert f"{path}: " in failure(capsys, "--ckpt", path)
+
+
 def failure(capsys, *args: object) -> str:
     with pytest.raises(SystemExit) as stop:
         command_line.run(evaluate.main, [str(arg) for arg in args])
@@ -272,8 +291,8 @@ def test_the_command(zfnet: Zfnet, finished: Finished, tmp_path: Path):
     assert last == f"wrote {out}"
     for line, (name, found) in zip(lines, numbers.items(), strict=True):
         assert line == (
-            f"{name}: top-1 {found['top1']:.2%}, top-5 {found['top5']:.2%}, "
-            f"per class {found['per_class']:.2%}, loss {found['loss']:.4f}"
+            f"{name}: top-1 {found['top1']:.2%}, per class {found['per_class']:.2%}, "
+            f"loss {found['loss']:.4f}"
         )
 
 

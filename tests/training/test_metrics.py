@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zfnet_jax.config import LoopConfig
 from zfnet_jax.training import metrics
-from zfnet_jax.training.metrics import Meter, MetricsLog, Scores, score
+from zfnet_jax.training.metrics import MetricsLog, Scores, accuracies_text, score
 
 
 def random_predictions(count: int, classes: int) -> tuple[jax.Array, jax.Array]:
@@ -18,7 +17,7 @@ def random_predictions(count: int, classes: int) -> tuple[jax.Array, jax.Array]:
 
 
 def as_lists(scores: Scores) -> tuple[list, list, list]:
-    return tuple(np.asarray(each).tolist() for each in scores[1:])
+    return tuple(np.asarray(counts).tolist() for counts in scores[1:])
 
 
 def test_scores_by_hand():
@@ -49,8 +48,8 @@ def test_scores_are_those_of_sorting():
     scores = score(log_probabilities, labels)
     order = np.argsort(-np.asarray(log_probabilities), axis=1)
     ranks = np.argmax(order == np.asarray(labels)[:, None], axis=1)
-    for place, hits in ((1, scores.top1), (5, scores.top5)):
-        expected = np.bincount(np.asarray(labels)[ranks < place], minlength=9)
+    for tries, hits in ((1, scores.top1), (5, scores.top5)):
+        expected = np.bincount(np.asarray(labels)[ranks < tries], minlength=9)
         np.testing.assert_array_equal(hits, expected)
 
 
@@ -60,8 +59,8 @@ def test_scores_add_up_over_batches():
     cuts = [slice(0, 7), slice(7, 40), slice(40, 60)]
     first, *rest = (score(log_probabilities[cut], labels[cut]) for cut in cuts)
     total = first
-    for each in rest:
-        total = total.plus(each)
+    for part in rest:
+        total = total.plus(part)
     assert as_lists(total) == as_lists(whole)
     assert total.summary() == pytest.approx(whole.summary(), rel=1e-6)
 
@@ -96,11 +95,15 @@ def test_the_mean_over_classes_weighs_a_rare_class_as_much():
 # The record
 
 
+TRAIN = {"top1": 0.25, "top5": 0.5, "learning_rate": 0.1, "images_per_second": 7.0}
+VAL = {**TRAIN, "per_class": 0.2}
+
+
 def write_steps(run: Path, start: int, stop: int, loss: float) -> None:
     with MetricsLog(run, start) as log:
         for step in range(start + 1, stop + 1):
-            log.write("train", step, step / 4, {"loss": loss})
-        log.write("val", stop, stop / 4, {"loss": loss})
+            log.write("train", step, step / 4, {"loss": loss, **TRAIN})
+        log.write("val", stop, stop / 4, {"loss": loss, **VAL})
 
 
 def steps(run: Path, split: str) -> list[int]:
@@ -109,11 +112,11 @@ def steps(run: Path, split: str) -> list[int]:
 
 def test_a_line_is_what_was_written(tmp_path):
     with MetricsLog(tmp_path, 0) as log:
-        log.write("val", 3, 0.123456, {"loss": 0.5, "top1": 0.25})
-    line = {"step": 3, "epoch": 0.1235, "split": "val", "loss": 0.5, "top1": 0.25}
+        log.write("val", 3, 0.123456, {"loss": 0.5, **VAL})
+    line = {"step": 3, "epoch": 0.1235, "split": "val", "loss": 0.5, **VAL}
     assert metrics.read(tmp_path) == [line]
     text = (tmp_path / "metrics.jsonl").read_text()
-    assert [json.loads(each) for each in text.splitlines()] == [line]
+    assert [json.loads(row) for row in text.splitlines()] == [line]
     assert list(tmp_path.glob("events.*"))
 
 
@@ -128,7 +131,7 @@ def test_after_a_resume_each_step_is_there_once(tmp_path):
 def test_a_line_that_is_there_is_not_written_again(tmp_path):
     write_steps(tmp_path, 0, 8, loss=1.0)
     with MetricsLog(tmp_path, 8) as log:
-        log.write("val", 8, 2.0, {"loss": 3.0})
+        log.write("val", 8, 2.0, {"loss": 3.0, **VAL})
     assert steps(tmp_path, "val") == [8]
 
 
@@ -143,6 +146,60 @@ def test_a_last_line_cut_short_is_left_out_and_written_anew(tmp_path, kept):
     assert steps(tmp_path, "train") == [1, 2, 3, 4]
 
 
+DAMAGED = [
+    "",
+    "{",
+    "[]",
+    "17",
+    '{"step": 2}',
+    "[" * 100_000,
+    json.dumps({"step": 2, "epoch": 0.5, "split": "train", "loss": None, **TRAIN}),
+    json.dumps({"step": 2, "epoch": 0.5, "split": "train", "loss": "1.0", **TRAIN}),
+    json.dumps({"step": 2, "epoch": 0.5, "split": "train", "loss": float("nan"), **TRAIN}),
+    json.dumps({"step": 2, "epoch": 0.5, "split": "test", "loss": 1.0, **TRAIN}),
+    json.dumps({"step": "2", "epoch": 0.5, "split": "train", "loss": 1.0, **TRAIN}),
+    json.dumps({"step": 2, "epoch": 0.5, "split": ["train"], "loss": 1.0, **TRAIN}),
+    json.dumps({"step": 2, "epoch": 0.5, "split": "val", "loss": 1.0, **TRAIN}),
+]
+
+
+@pytest.mark.parametrize("row", DAMAGED, ids=range(len(DAMAGED)))
+def test_a_damaged_line_is_named_and_the_others_are_kept(tmp_path, capsys, row):
+    write_steps(tmp_path, 0, 3, loss=1.0)
+    path = tmp_path / "metrics.jsonl"
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join([rows[0], row, *rows[2:]]) + "\n")
+    assert steps(tmp_path, "train") == [1, 3]
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {path}, line 2: expected JSON with step, epoch, split")
+    assert said.count("\n") == 1
+    write_steps(tmp_path, 3, 4, loss=2.0)  # a resumed run writes the good lines alone
+    capsys.readouterr()
+    assert steps(tmp_path, "train") == [1, 3, 4]
+    assert capsys.readouterr().err == ""
+
+
+def test_bytes_that_are_no_text_are_a_damaged_line(tmp_path, capsys):
+    write_steps(tmp_path, 0, 3, loss=1.0)
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"\xff\xfe\n" + path.read_bytes())
+    assert steps(tmp_path, "train") == [1, 2, 3]
+    assert f"{path}, line 1: " in capsys.readouterr().err
+
+
+def test_a_number_that_is_not_finite_is_not_written(tmp_path):
+    with MetricsLog(tmp_path, 0) as log, pytest.raises(ValueError, match="not JSON compliant"):
+        log.write("val", 1, 0.1, {"loss": float("nan"), **VAL})
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(5, False), (6, True)])
+def test_top_5_of_five_classes_says_nothing(classes, shown):
+    text = accuracies_text({"top1": 0.5, "top5": 1.0, "per_class": 0.25}, classes)
+    middle = ", top-5 100.00%" if shown else ""
+    assert text == f"top-1 50.00%{middle}, per class 25.00%"
+
+
 def test_a_run_without_a_record_has_no_lines(tmp_path):
     assert metrics.read(tmp_path) == []
 
@@ -151,54 +208,3 @@ def test_an_inactive_log_writes_nothing(tmp_path):
     with MetricsLog(tmp_path, 0, active=False) as log:
         log.write("train", 1, 0.1, {"loss": 1.0})
     assert not list(tmp_path.iterdir())
-
-
-class Bar:
-    """A progress bar that only counts."""
-
-    steps = 0
-
-    def update(self) -> None:
-        self.steps += 1
-
-    def set_postfix_str(self, text: str, refresh: bool) -> None:
-        pass
-
-
-def meter(log: MetricsLog) -> tuple[Meter, Bar]:
-    bar = Bar()
-    return Meter(log, bar, LoopConfig(batch_size=8, log_steps=3), epoch_steps=10), bar
-
-
-def values(step: int, finite: bool = True) -> dict[str, jax.Array]:
-    numbers = {"loss": float(step), "top1": step / 10, "top5": 0.9, "learning_rate": 0.1 * step}
-    return {name: jnp.float32(value) for name, value in numbers.items()} | {
-        "finite": jnp.bool_(finite)
-    }
-
-
-def test_the_meter_averages_the_steps_since_the_last_line(tmp_path):
-    with MetricsLog(tmp_path, 0) as log:
-        steps_of, bar = meter(log)
-        for step in range(1, 9):
-            steps_of.add(step, values(step))
-        steps_of.flush()
-        steps_of.flush()  # There is nothing left to write.
-    lines = metrics.read(tmp_path)
-    assert bar.steps == 8
-    assert [line["step"] for line in lines] == [3, 6, 8]
-    assert [line["loss"] for line in lines] == pytest.approx([2.0, 5.0, 7.5])
-    assert [line["top1"] for line in lines] == pytest.approx([0.2, 0.5, 0.75])
-    assert [line["learning_rate"] for line in lines] == pytest.approx([0.3, 0.6, 0.8])
-    assert [line["epoch"] for line in lines] == [0.3, 0.6, 0.8]
-    assert all(line["images_per_second"] > 0 for line in lines)
-    assert {line["split"] for line in lines} == {"train"}
-
-
-def test_what_is_not_finite_stops_the_run_by_its_step(tmp_path):
-    with MetricsLog(tmp_path, 0) as log:
-        steps_of, _ = meter(log)
-        steps_of.add(1, values(1))
-        steps_of.add(2, values(2, finite=False))
-        with pytest.raises(ValueError, match="not finite at step 2"):
-            steps_of.flush()

@@ -8,17 +8,11 @@ from typing import Annotated, Literal
 import tyro
 
 from zfnet_jax.commands import command_line
-from zfnet_jax.commands.images import training_of
-from zfnet_jax.config import TrainConfig
 from zfnet_jax.core.files import write_json
-from zfnet_jax.data.source import same_data_set, warn_of_skipped
-from zfnet_jax.data.splits import open_splits
-from zfnet_jax.training import checkpoint
-from zfnet_jax.training.evaluation import evaluate_nets, expect_ensemble, expect_held_out
 
 
 def main(
-    ckpt: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")],
+    ckpt: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="NET [NET ...]")],
     views: Literal[1, 10] = 1,
     source: str | None = None,
     batch_size: int = 64,
@@ -35,6 +29,15 @@ def main(
       batch_size: crops that a net sees at once: images times views.
       out: a JSON file for the numbers.
     """
+    # Imported here, so that --help does not wait for JAX, Orbax and Grain.
+    from zfnet_jax.commands.images import training_of
+    from zfnet_jax.config import TrainConfig
+    from zfnet_jax.data.source import same_data_set, warn_of_skipped
+    from zfnet_jax.data.splits import open_splits
+    from zfnet_jax.training import checkpoint
+    from zfnet_jax.training.evaluation import evaluate_nets, expect_ensemble, expect_held_out
+    from zfnet_jax.training.metrics import accuracies_text
+
     command_line.expect("ckpt", "", len(ckpt) > 0, "at least one net")
     command_line.expect("batch-size", batch_size, batch_size >= 1, "1 or more")
     nets = [checkpoint.load(path) for path in ckpt]
@@ -47,13 +50,11 @@ def main(
     splits = open_splits(data, config.seed)
     expect_held_out(ckpt, nets, data, config.seed, splits.val)
     warn_of_skipped(splits.skipped)
-    results = evaluate_nets(nets, splits.val, views=views, batch_size=batch_size)
+    results = evaluate_nets(nets, splits.val, names=ckpt, views=views, batch_size=batch_size)
     names = [str(path) for path in ckpt] + ["mean of all"] * (len(results) > len(ckpt))
+    classes = len(nets[0].class_names)
     for name, result in zip(names, results, strict=True):
-        print(
-            f"{name}: top-1 {result['top1']:.2%}, top-5 {result['top5']:.2%}, "
-            f"per class {result['per_class']:.2%}, loss {result['loss']:.4f}"
-        )
+        print(f"{name}: {accuracies_text(result, classes)}, loss {result['loss']:.4f}")
     if out:
         rows = [{"net": name, **result} for name, result in zip(names, results, strict=True)]
         write_json(out, {"views": views, "results": rows})

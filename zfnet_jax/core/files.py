@@ -34,7 +34,7 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds; ValueError names a file that holds none."""
     try:
         return json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected JSON ({error})") from None
 
 

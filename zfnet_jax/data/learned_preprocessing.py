@@ -1,9 +1,9 @@
 """The part of the preprocessing that is learned from the training set: its mean."""
 
 import numpy as np
-from tqdm import tqdm
 
 from zfnet_jax.core import devices
+from zfnet_jax.core.progress import tracked
 from zfnet_jax.data.pipeline import ImageSet, all_batches
 from zfnet_jax.data.preprocessing import PixelSums, Preprocessing, pixel_sums
 
@@ -34,7 +34,12 @@ def learn_preprocessing(
     if mean_images:
         items = np.random.default_rng(seed).permutation(items)[:mean_images]
     batches = all_batches(train, batch_size=batch_size, items=items, threads=threads, rows=rows)
-    bar = tqdm(batches, "mean of the training set", disable=None, leave=False, unit="batch")
-    sums = pixel_sums((batch.frames[batch.labels >= 0] for batch in bar), train.size)
+    progress = tracked(
+        batches,
+        "mean of the training set",
+        total=-(-len(items) // batch_size),
+        silent=not devices.is_first_process(),
+    )
+    sums = pixel_sums((batch.frames[batch.labels >= 0] for batch in progress), train.size)
     total = PixelSums(*devices.sum_over_processes(sums))
     return Preprocessing(train.size, total.mean()), total.standard_deviation()

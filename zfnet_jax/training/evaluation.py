@@ -1,5 +1,6 @@
 """How good a net is: top-1 and top-5 on one or ten views, of one net or the mean of several."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from zfnet_jax.core import compilation, devices
+from zfnet_jax.core.progress import tracked
 from zfnet_jax.data.config import DataConfig
 from zfnet_jax.data.pipeline import ImageSet, all_batches
 from zfnet_jax.data.preprocessing import (
@@ -90,7 +92,7 @@ def _compiled(
 
 def evaluate(
     nets: Sequence[tuple[Predictor, Params]],
-    frames: Sequence[ImageSet],
+    image_sets: Sequence[ImageSet],
     mesh: Mesh,
     batch_size: int,
     threads: int = 0,
@@ -101,7 +103,7 @@ def evaluate(
 
     Args:
       nets: the compiled prediction and the parameters of each.
-      frames: the same source once for each net, at its own frame size.
+      image_sets: the same source once for each net, at its own frame size.
       mesh: the devices.
       batch_size: images a step, a multiple of the number of devices.
       threads: how many decode; 0 for one per processor.
@@ -111,20 +113,29 @@ def evaluate(
     """
     rows = devices.rows_of_this_process(batch_size)
     streams = [
-        all_batches(each, batch_size=batch_size, threads=threads, rows=rows) for each in frames
+        all_batches(image_set, batch_size=batch_size, threads=threads, rows=rows)
+        for image_set in image_sets
     ]
     total: list[Scores] = []
-    for batches in zip(*streams, strict=True):
+    progress = tracked(
+        zip(*streams, strict=True),
+        "validation",
+        total=-(-len(image_sets[0]) // batch_size),
+        at_once=False,
+        silent=not devices.is_first_process(),
+    )
+    for batches in progress:
         on_devices = devices.to_devices(mesh, batches)
-        each = [
+        predictions = [
             predict(params, batch.frames)
             for (predict, params), batch in zip(nets, on_devices, strict=True)
         ]
-        if len(each) > 1:
-            each.append(jax.nn.logsumexp(jnp.stack(each), axis=0) - jnp.log(len(each)))
+        if len(predictions) > 1:
+            mean = jax.nn.logsumexp(jnp.stack(predictions), axis=0) - jnp.log(len(predictions))
+            predictions.append(mean)
         labels = on_devices[0].labels
-        found = [jax.tree.map(np.asarray, _score(one, labels)) for one in each]
-        total = [a.plus(b) for a, b in zip(total, found, strict=True)] if total else found
+        scores = [jax.tree.map(np.asarray, _score(logs, labels)) for logs in predictions]
+        total = [a.plus(b) for a, b in zip(total, scores, strict=True)] if total else scores
     return total
 
 
@@ -134,15 +145,15 @@ _score = jax.jit(score)
 def expect_ensemble(names: Sequence[object], nets: Sequence[Net]) -> None:
     """Raises ValueError where nets differ in classes or input size, by the two nets' names."""
     for name, net in zip(names, nets, strict=True):
-        said = f"nets {names[0]} and {name}: expected the same"
+        pair = f"nets {names[0]} and {name}: expected the same"
         if net.class_names != nets[0].class_names:
             raise ValueError(
-                f"{said} classes, they have {len(nets[0].class_names)} and {len(net.class_names)} "
+                f"{pair} classes, they have {len(nets[0].class_names)} and {len(net.class_names)} "
                 "of their own"
             )
-        sizes = [each.architecture.input_size for each in (nets[0], net)]
+        sizes = [nets[0].architecture.input_size, net.architecture.input_size]
         if sizes[0] != sizes[1]:
-            raise ValueError(f"{said} input size, they read {sizes[0]} and {sizes[1]} pixels")
+            raise ValueError(f"{pair} input size, they read {sizes[0]} and {sizes[1]} pixels")
 
 
 def expect_held_out(
@@ -175,13 +186,19 @@ def expect_held_out(
 
 
 def evaluate_nets(
-    nets: Sequence[Net], source: Source, *, views: Literal[1, 10] = 1, batch_size: int = 64
+    nets: Sequence[Net],
+    source: Source,
+    *,
+    names: Sequence[object] | None = None,
+    views: Literal[1, 10] = 1,
+    batch_size: int = 64,
 ) -> list[dict[str, float]]:
     """Evaluates each net alone, then, where there are several, their mean.
 
     Args:
       nets: nets of the same classes and input size.
       source: labelled pictures of those classes.
+      names: what errors call the nets; None for their own names.
       views: 1 or 10.
       batch_size: crops that a net sees at once: images times views.
 
@@ -189,15 +206,17 @@ def evaluate_nets(
       For each net, and last for the mean of several: `loss`, `top1`, `top5` and `per_class`.
 
     Raises:
-      ValueError: the nets differ in their classes or input sizes, or the source has other classes.
+      ValueError: the nets differ in their classes or input sizes, the source has other classes, or
+        the loss of a net is not finite.
     """
-    expect_ensemble([repr(net.name) for net in nets], nets)
+    names = names or [repr(net.name) for net in nets]
+    expect_ensemble(names, nets)
     if source.class_names != nets[0].class_names:
         raise ValueError(
             f"data of {len(source.class_names)} classes: expected the net's own "
             f"{len(nets[0].class_names)}, by the same names"
         )
-    mesh, count = devices.make_mesh(), jax.device_count()
+    mesh, device_count = devices.make_mesh(), jax.device_count()
     entries = [
         (
             predictor(
@@ -207,7 +226,14 @@ def evaluate_nets(
         )
         for net in nets
     ]
-    frames = [ImageSet.of(source, net.preprocessing.frame, cache_gib=0) for net in nets]
-    images = max(1, batch_size // views // count) * count
-    scores = evaluate(entries, frames, mesh, images)
-    return [each.summary() for each in scores]
+    image_sets = [ImageSet.of(source, net.preprocessing.frame, cache_gib=0) for net in nets]
+    images = max(1, batch_size // views // device_count) * device_count
+    scores = evaluate(entries, image_sets, mesh, images)
+    results = [sums.summary() for sums in scores]
+    for name, result in zip(names, results, strict=False):  # without the mean of several
+        if not math.isfinite(result["loss"]):
+            raise ValueError(
+                f"net {name}: its loss is {result['loss']}; expected weights that give finite "
+                "numbers"
+            )
+    return results

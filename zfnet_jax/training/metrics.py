@@ -1,7 +1,8 @@
 """Accuracies, and the record of a run: metrics.jsonl and TensorBoard."""
 
 import json
-import time
+import math
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,14 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from zfnet_jax.config import LoopConfig
 from zfnet_jax.core.files import write_text
 
 FILE = "metrics.jsonl"
 
+_TRAIN = ("loss", "top1", "top5", "learning_rate", "images_per_second")
+_VALUES = {"train": _TRAIN, "val": (*_TRAIN, "per_class")}
+
 
 class Scores(NamedTuple):
-    """What a set of predictions amounts to, as sums that add up over batches.
+    """Loss and correct predictions, as sums that can be added over batches.
 
     Attributes:
       loss: the sum of cross-entropies.
@@ -33,7 +36,7 @@ class Scores(NamedTuple):
 
     def plus(self, other: "Scores") -> "Scores":
         """The scores over both sets."""
-        return Scores(*(mine + its for mine, its in zip(self, other, strict=True)))
+        return Scores(*(a + b for a, b in zip(self, other, strict=True)))
 
     def summary(self) -> dict[str, float]:
         """Mean loss, top-1, top-5, and `per_class`, the mean of the classes' own top-1."""
@@ -45,6 +48,17 @@ class Scores(NamedTuple):
             "top5": float(top5.sum() / count.sum()),
             "per_class": float((top1[present] / count[present]).mean()),
         }
+
+
+def accuracies_text(summary: dict[str, float], classes: int) -> str:
+    """Accuracies in words; without top-5 where five guesses are always enough.
+
+    Args:
+      summary: `top1`, `top5` and `per_class`, fractions.
+      classes: how many classes there are.
+    """
+    top5 = f", top-5 {summary['top5']:.2%}" if classes > 5 else ""
+    return f"top-1 {summary['top1']:.2%}{top5}, per class {summary['per_class']:.2%}"
 
 
 def score(log_probabilities: Array, labels: Array) -> Scores:
@@ -63,9 +77,9 @@ def score(log_probabilities: Array, labels: Array) -> Scores:
     best = jax.lax.top_k(log_probabilities, min(5, classes))[1]
     hits = (best == right[:, None]) & counted[:, None]
     by_class = jax.nn.one_hot(right, classes, dtype=jnp.int32)
-    chosen = jnp.take_along_axis(log_probabilities, right[:, None], axis=-1)[:, 0]
+    of_right = jnp.take_along_axis(log_probabilities, right[:, None], axis=-1)[:, 0]
     return Scores(
-        loss=-jnp.sum(jnp.where(counted, chosen, 0)),
+        loss=-jnp.sum(jnp.where(counted, of_right, 0)),
         top1=hits[:, 0].astype(jnp.int32) @ by_class,
         top5=hits.any(axis=-1).astype(jnp.int32) @ by_class,
         count=counted.astype(jnp.int32) @ by_class,
@@ -76,22 +90,23 @@ class MetricsLog:
     """Writes metrics.jsonl and TensorBoard events; after a resume each step is there once."""
 
     def __init__(self, run: Path, step: int, active: bool = True) -> None:
-        """Opens the record of a run that stands at `step`: what is later is taken out.
+        """Opens the record of a run that stands at `step`, and removes the lines of later steps.
 
         Args:
           run: its folder.
-          step: the updates there have been.
+          step: how many updates there have been.
           active: whether to write at all; of several processes only one does.
         """
         self._active = active
         if not active:
             return
+        from tensorboardX import SummaryWriter  # half a second, for training alone
+
         path = run / FILE
         lines = [line for line in read(run) if line["step"] <= step]
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
         self._written = {(line["split"], line["step"]) for line in lines}
         self._file = path.open("a")
-        from tensorboardX import SummaryWriter  # slow to import
 
         self._board = SummaryWriter(str(run), purge_step=step + 1)
 
@@ -104,91 +119,49 @@ class MetricsLog:
             self._board.close()
 
     def write(self, split: str, step: int, epoch: float, values: dict[str, float]) -> None:
-        """Adds one line, for "train" or "val", unless there is one: a finished run ends again."""
+        """Adds a line for "train" or "val", unless this step has one from before a resume."""
         if not self._active or (split, step) in self._written:
             return
         self._written.add((split, step))
         line = {"step": step, "epoch": round(epoch, 4), "split": split, **values}
-        self._file.write(json.dumps(line) + "\n")
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(f"{split}/{name}", value, step)
 
 
-class Meter:
-    """Averages the metrics of training steps into lines of the log.
-
-    A step's metrics are looked at when the next step is under way, so that looking never keeps the
-    device waiting.
-    """
-
-    def __init__(self, log: MetricsLog, bar: Any, loop: LoopConfig, epoch_steps: int) -> None:
-        self._log, self._bar, self._loop, self._epoch_steps = log, bar, loop, epoch_steps
-        self._pending: tuple[int, dict[str, Array]] | None = None
-        self._window: list[dict[str, float]] = []
-        self._since = time.perf_counter()
-        self.speed = 0.0
-
-    def add(self, step: int, values: dict[str, Array]) -> None:
-        """Takes the metrics of a step that may still be computing."""
-        self._settle()
-        self._pending = (step, values)
-
-    def flush(self) -> None:
-        """Waits for the newest step, and writes the line that it belongs to."""
-        step = self._settle()
-        if step is not None and self._window:
-            self._write(step)
-
-    def restart_clock(self) -> None:
-        """Leaves out of the speed what came since the last line: validation, checkpoints."""
-        self._since = time.perf_counter()
-
-    def _settle(self) -> int | None:
-        if self._pending is None:
-            return None
-        step, values = self._pending
-        self._pending = None
-        seen = {name: float(value) for name, value in values.items()}
-        if not seen.pop("finite"):
-            raise ValueError(
-                f"loss, gradients or parameters are not finite at step {step} (loss "
-                f"{seen['loss']}): expected numbers; nothing of it was saved, another run with a "
-                "lower optimizer.learning_rate may help"
-            )
-        self._window.append(seen)
-        self._bar.set_postfix_str(
-            f"loss {seen['loss']:.3f}, top-1 {seen['top1']:.0%}, {self.speed:.0f} images/s",
-            refresh=False,
-        )
-        self._bar.update()
-        if step % self._loop.log_steps == 0:
-            self._write(step)
-        return step
-
-    def _write(self, step: int) -> None:
-        now = time.perf_counter()
-        self.speed = len(self._window) * self._loop.batch_size / (now - self._since)
-        self._since = now
-        means = {
-            name: sum(values[name] for values in self._window) / len(self._window)
-            for name in ("loss", "top1", "top5")
-        }
-        self._log.write(
-            "train",
-            step,
-            step / self._epoch_steps,
-            {
-                **means,
-                "learning_rate": self._window[-1]["learning_rate"],
-                "images_per_second": round(self.speed, 2),
-            },
-        )
-        self._window = []
-
-
 def read(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; a line that a kill cut short is left out."""
+    """The lines of a run's metrics.jsonl that are whole.
+
+    A damaged line is named on stderr and left out. A last line without its end is left out
+    silently, since a killed process leaves one.
+    """
     path = run / FILE
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    lines: list[dict[str, Any]] = []
+    rows = path.read_text("utf-8", "replace").splitlines(keepends=True) if path.exists() else []
+    for number, row in enumerate(rows, 1):
+        line = _parse(row)
+        if line is not None:
+            lines.append(line)
+        elif number < len(rows) or row.endswith("\n"):
+            print(
+                f"warning: {path}, line {number}: expected JSON with step, epoch, split and the "
+                "metrics; left out",
+                file=sys.stderr,
+            )
+    return lines
+
+
+def _parse(row: str) -> dict[str, Any] | None:
+    """One line of metrics.jsonl; None where it is not what `MetricsLog` writes."""
+    try:
+        line = json.loads(row)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or line.get("split") not in ("train", "val"):
+        return None
+    names = ("step", "epoch", *_VALUES[line["split"]])
+    numbers = all(
+        type(line.get(name)) in (int, float) and math.isfinite(line[name]) for name in names
+    )
+    return line if numbers and type(line["step"]) is int else None

@@ -1,16 +1,17 @@
-"""A training run under way: what it computes with, where it stands, and what it leaves behind.
+"""A training run between two steps, and the loop over the steps.
 
-`fit` takes one from step to step; several of one length can be taken together.
+`TrainingRun` keeps the state and does all that is done between steps: metrics, validation and
+checkpoints. `fit` makes the steps of one run, `experiments.ensemble` those of several at once.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from jax import Array
-from tqdm import tqdm
 
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.core import devices, signals
@@ -18,8 +19,10 @@ from zfnet_jax.data.pipeline import Batch, train_batches
 from zfnet_jax.networks.net import Net
 from zfnet_jax.training import checkpoint, optimizer
 from zfnet_jax.training.checkpoint import Checkpoints, Progress
+from zfnet_jax.training.display import Display
 from zfnet_jax.training.evaluation import evaluate, predictor
-from zfnet_jax.training.metrics import Meter, MetricsLog
+from zfnet_jax.training.meter import Meter
+from zfnet_jax.training.metrics import MetricsLog, accuracies_text
 from zfnet_jax.training.run_folder import keep_snapshot, locked
 from zfnet_jax.training.setup import RunSetup, set_up
 from zfnet_jax.training.step import compile_step, make_train_step
@@ -29,9 +32,10 @@ class TrainingRun:
     """A run between two steps; a context manager, which `open_run` makes.
 
     Attributes:
-      config: the run.
+      config: the configuration of the run.
       setup: what it computes with.
-      state: after `step` updates; who makes the updates replaces it before asking for more.
+      state: the state after `step` updates. The caller makes the updates and replaces it before it
+        calls `validate` or `save`.
       step: how many updates there have been.
     """
 
@@ -39,7 +43,7 @@ class TrainingRun:
         """Sets a run up, from the start or from where it stopped.
 
         Args:
-          config: the run.
+          config: the configuration of the run.
           run: its folder, which may hold an earlier part of the same run.
           others: as for `set_up`.
         """
@@ -51,17 +55,16 @@ class TrainingRun:
     def __enter__(self) -> "TrainingRun":
         loop, setup = self.config.train, self.setup
         with contextlib.ExitStack() as stack:
+            first = devices.is_first_process()
             self._checkpoints = stack.enter_context(Checkpoints(self._run, loop.keep))
-            self._log = stack.enter_context(
-                MetricsLog(self._run, self.step, active=devices.is_first_process())
-            )
-            self._bar = stack.enter_context(
-                tqdm(total=setup.last_step, initial=self.step, disable=None, unit="step")
-            )
+            self._log = stack.enter_context(MetricsLog(self._run, self.step, active=first))
+            self._display = stack.enter_context(Display(self.step, setup.last_step, active=first))
             self._opened = stack.pop_all()
-        self._meter = Meter(self._log, self._bar, loop, setup.epoch_steps)
+        self._meter = Meter(self._log, self._display, loop, setup.epoch_steps)
         self._validated_epochs = int(optimizer.rate_state(self.state.opt_state).epochs)
         self._saved_step = self.step
+        if self.step < setup.last_step:
+            self._display.working_on("compiling the training step")
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -80,22 +83,34 @@ class TrainingRun:
         )
 
     def note(self, values: dict[str, Array]) -> None:
-        """Counts an update and its metrics; ValueError if the one before was not finite."""
+        """Counts an update and takes its metrics.
+
+        Args:
+          values: the metrics of the step, which may still be computing.
+
+        Raises:
+          ValueError: loss, gradients or parameters of the update before are not finite.
+        """
         self.step += 1
         self._meter.add(self.step, values)
 
     @property
     def awaits_validation(self) -> bool:
-        """Whether the next thing to do is to validate; also right after a resume.
+        """Whether the next thing to do is to validate, which may be so right after a resume.
 
-        A finished run has nothing left to do, and its last checkpoint is not to be touched.
+        Nothing is left to do in a finished run, and its last checkpoint stays as it is.
         """
         if self.step >= self.setup.last_step:
             return not self._checkpoints.is_validated(self.step)
         return self._validated_epochs < self.step // self.setup.epoch_steps
 
     def validate(self) -> None:
-        """Validates, lowers the rate if it is time, and saves."""
+        """Validates, lowers the rate where the error has stopped falling, and saves.
+
+        Raises:
+          ValueError: the validation loss is not finite.
+          OSError: the checkpoint could not be written.
+        """
         loop, epoch_steps = self.config.train, self.setup.epoch_steps
         self._meter.flush()
         scores = evaluate(
@@ -106,12 +121,18 @@ class TrainingRun:
             threads=self.config.data.threads,
         )
         summary = scores[0].summary()
+        self._expect_finite(summary["loss"])
         rate = float(optimizer.rate_state(self.state.opt_state).rate)
         speed = self._meter.speed
         shown = {"learning_rate": rate, "images_per_second": round(speed, 2)}
         self._log.write("val", self.step, self.step / epoch_steps, summary | shown)
-        self._bar.write(_epoch_line(self.step, epoch_steps, loop.epochs, summary, speed))
-        # The error of a part of an epoch is no epoch's, and must not lower the rate.
+        self._display.say(
+            f"epoch {self.step / epoch_steps:.4g} of {loop.epochs}, step {self.step}: validation "
+            f"loss {summary['loss']:.3f}, "
+            f"{accuracies_text(summary, len(self.setup.val.source.class_names))}; "
+            f"{speed:.0f} images/s"
+        )
+        # An error in the middle of an epoch is not an epoch's, and must not lower the rate.
         if self._validated_epochs < self.step // epoch_steps:
             error = 1 - summary["top1"]
             observed = optimizer.observe(self.state.opt_state, error, self.config.optimizer)
@@ -119,8 +140,18 @@ class TrainingRun:
             self._validated_epochs += 1
         self._save(summary)
 
+    def _expect_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            steps = checkpoint.steps(self._run)
+            good = f"the last good checkpoint is that of step {steps[-1]}, " if steps else ""
+            raise ValueError(
+                f"validation loss is not finite at step {self.step} ({loss}): expected a number; "
+                f"nothing of it was saved, {good}another run with a lower optimizer.learning_rate "
+                "may help"
+            )
+
     def restart_clock(self) -> None:
-        """Leaves out of the speed what other runs had the devices for."""
+        """Leaves the time in which other runs used the devices out of the speed."""
         self._meter.restart_clock()
 
     @property
@@ -172,16 +203,6 @@ class TrainingRun:
         self._saved_step = self.step
 
 
-def _epoch_line(
-    step: int, epoch_steps: int, epochs: int, summary: dict[str, float], speed: float
-) -> str:
-    return (
-        f"epoch {step / epoch_steps:.4g} of {epochs}, step {step}: validation "
-        f"loss {summary['loss']:.3f}, top-1 {summary['top1']:.2%}, top-5 {summary['top5']:.2%}, "
-        f"per class {summary['per_class']:.2%}; {speed:.0f} images/s"
-    )
-
-
 @contextlib.contextmanager
 def open_run(
     config: TrainConfig, run: Path, others: Sequence[RunSetup] = ()
@@ -205,12 +226,12 @@ def fit(config: TrainConfig, run: Path) -> None:
     """Trains to the configured end, from the start or from where the run in the folder stopped.
 
     Args:
-      config: the run.
+      config: the configuration of the run.
       run: its folder, which may hold an earlier part of the same run.
 
     Raises:
       ValueError: the data cannot be used, the folder is another run's or in use, every checkpoint
-        is damaged, or loss or gradients are not finite.
+        is damaged, or loss, gradients or validation loss are not finite.
       OSError: a file could not be written; the last checkpoint stays good.
       Stopped: a signal stopped it; what was learned is saved.
     """
