@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import jax
@@ -12,10 +13,9 @@ from conftest import CLASSES, TINY, random_params
 
 from zfnet_jax.commands import command_line, evaluate
 from zfnet_jax.config import TrainConfig
-from zfnet_jax.core import devices
+from zfnet_jax.core import devices, signals
 from zfnet_jax.data.config import DataConfig
 from zfnet_jax.data.decode import decode
-from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.preprocessing import Preprocessing, frame_size
 from zfnet_jax.data.source import Example
 from zfnet_jax.networks import weights
@@ -121,19 +121,11 @@ def test_neither_batches_nor_padding_count():
         assert result["loss"] == pytest.approx(results[0]["loss"], rel=1e-6)
 
 
-def test_an_evaluation_can_be_given_up():
-    source, net, mesh = Memory(), make_net(0), devices.make_mesh()
-    predict = evaluation.predictor(ZFNet(net.architecture, CLASSES), net.preprocessing, mesh)
-    asked = iter([False, True])
-    result = evaluation.evaluate(
-        [(predict, devices.replicate(mesh, net.params))],
-        [ImageSet.of(source, net.preprocessing.frame, 0)],
-        mesh,
-        8,
-        stopped=lambda: next(asked),
-    )
-    assert result is None
-    assert next(asked, None) is None
+def test_an_evaluation_stops_at_a_signal():
+    with signals.watched():
+        signals.note(signal.SIGTERM)
+        with pytest.raises(signals.Stopped, match="143"):
+            evaluate_nets([make_net(0)], Memory())
 
 
 def test_predictions_are_log_probabilities():
