@@ -1,6 +1,6 @@
 """Caltech-101 (Fei-Fei, Fergus and Perona 2004) from scratch at 128 px, on two CPU cores.
 
-    python -m zfnet_jax.train --config configs/caltech101.py
+    zfnet-jax train --config caltech101
 
 Expects data/caltech101/101_ObjectCategories/CLASS/*.jpg without the background class, and beside
 it train.txt and test.txt with one CLASS/FILE a line. Without such lists,

@@ -1,8 +1,11 @@
 """Your own pictures, a folder for each class, at 128 px; a start for a configuration of your own.
 
-    python -m zfnet_jax.train --config configs/folder.py --data.source folder:PATH
+    zfnet-jax train --config folder --data.source folder:PATH
+    zfnet-jax train --config folder --data.source folder:PATH --init-from caltech101
 
-The recipe is that of configs/caltech101.py.
+The recipe is that of configs/caltech101.py. For a small data set the batch size is lowered, until
+an epoch has 8 steps or a batch 8 images, and the warm-up, to 2 epochs at most: `fit_to_data`. The
+second command starts from a net that has learned 101 classes of photographs.
 """
 
 from zfnet_jax.config import LoopConfig, OptimizerConfig, TrainConfig
@@ -19,5 +22,5 @@ def get_config() -> TrainConfig:
         optimizer=OptimizerConfig(
             learning_rate=0.015, schedule="cosine", warmup_steps=200, first_layer_rate=0.002
         ),
-        train=LoopConfig(epochs=40, batch_size=32),
+        train=LoopConfig(epochs=40, batch_size=32, fit_to_data=True),
     )

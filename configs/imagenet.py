@@ -1,13 +1,13 @@
 """ImageNet 2012 by the paper's recipe (Zeiler & Fergus 2014, section 3).
 
 One GPU:
-    python -m zfnet_jax.train --config configs/imagenet.py
+    zfnet-jax train --config imagenet
 Eight GPUs of one host (the batch of 128 is cut into 16 a device):
     the same command
 A TPU slice or several hosts (on each of them, the cluster says who is who):
-    python -m zfnet_jax.train --config configs/imagenet.py --coordinator auto
+    zfnet-jax train --config imagenet --coordinator auto
 Several hosts without a cluster manager (on host I of N):
-    python -m zfnet_jax.train --config configs/imagenet.py \\
+    zfnet-jax train --config imagenet \\
         --coordinator HOST0:1234 --processes N --process I
 
 Expects the pictures packed once, from folders train/CLASS and val/CLASS, by

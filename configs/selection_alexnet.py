@@ -1,6 +1,6 @@
 """Fig 6, the net that the paper improves on: AlexNet's first layers, 11x11 filters at stride 4.
 
-    python -m zfnet_jax.train --config configs/selection_alexnet.py
+    zfnet-jax train --config selection_alexnet
 
 All else is configs/selection_zfnet.py, the widths too, so that the geometry of the first two layers
 differs, and the first layer's cap: the paper's panel is of Krizhevsky's own net, which had none.

@@ -1,6 +1,6 @@
 """Fig 6, first layer "without feature scale clipping": configs/selection_zfnet.py without the cap.
 
-python -m zfnet_jax.train --config configs/selection_uncapped.py
+zfnet-jax train --config selection_uncapped
 """
 
 from dataclasses import replace

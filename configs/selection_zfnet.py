@@ -1,8 +1,8 @@
 """Fig 6 (Zeiler & Fergus 2014, section 4.1), this net: 7x7 filters at stride 2, with the cap.
 
-    python -m zfnet_jax.train --config configs/selection_zfnet.py
-    python -m zfnet_jax.train --config configs/selection_uncapped.py
-    python -m zfnet_jax.train --config configs/selection_alexnet.py
+    zfnet-jax train --config selection_zfnet
+    zfnet-jax train --config selection_uncapped
+    zfnet-jax train --config selection_alexnet
     python tools/selection.py --ckpt runs/selection_uncapped runs/selection_alexnet \\
         runs/selection_zfnet
 

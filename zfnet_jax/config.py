@@ -64,6 +64,8 @@ class LoopConfig(Checked):
       snapshot_epochs: the epochs after which, and after the last, the net is kept for good, in
         snapshots/; the default's are those of Fig 4.
       log_steps: steps between two training lines of metrics.jsonl.
+      fit_to_data: whether a small data set lowers the batch size, until an epoch has 8 steps or a
+        batch 8 images, and the warm-up, to 2 epochs at most.
     """
 
     epochs: int = at_least(1, default=70)
@@ -75,6 +77,7 @@ class LoopConfig(Checked):
         (1, 2, 5, 10, 20, 30, 40, 64), lambda value: min(value, default=1) >= 1, "numbers from 1 on"
     )
     log_steps: int = at_least(1, default=10)
+    fit_to_data: bool = False
 
 
 _BY_NAME = PrimitiveConstructorSpec(
@@ -95,6 +98,8 @@ class TrainConfig(Checked):
       architecture: zfnet, zfnet_wide, alexnet, zfnet_small or zfnet_128; "zfnet@192" reads 192-px
         pictures.
       init: "paper", a standard deviation of 0.01 everywhere; "he", scaled by each layer's inputs.
+      init_from: another net to start from (fine-tuning), such as a run or caltech101: its layers of
+        the same name and shape are taken, the last one where the classes are the same.
       dtype: the type that training computes in; "auto" is bfloat16 on accelerators, else float32.
       seed: of the initial weights, the order, the augmentation, dropout and the embedded set.
       data: which pictures.
@@ -105,6 +110,7 @@ class TrainConfig(Checked):
     name: str = limited("shapes", lambda value: value and "/" not in value, "a name without /")
     architecture: Annotated[Architecture, _BY_NAME] = architectures.ZFNET_SMALL
     init: Literal["paper", "he"] = "paper"
+    init_from: str | None = None
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = limited(0, lambda value: 0 <= value < 2**31, "0 up to below 2^31")
     data: DataConfig = field(default_factory=DataConfig)

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from zfnet_jax.core import resources
 from zfnet_jax.core.files import read_json, write_text
 from zfnet_jax.networks import weights
 from zfnet_jax.networks.net import Net, as_bytes, assemble, describe, digest
@@ -52,8 +53,8 @@ def load(path: str | Path) -> Net:
     """Loads a net.
 
     Args:
-      path: a run's folder, whose newest undamaged step is taken; a step's folder in it; or a
-        .safetensors file.
+      path: a run's folder, whose newest undamaged step is taken; a step's folder in it; a
+        .safetensors file; or the name of a net that comes with the package.
 
     Returns:
       The net.
@@ -68,9 +69,12 @@ def load(path: str | Path) -> Net:
         return _newest(path, _load_net)
     if path.name.isdecimal() and path.is_dir():
         return _load_net(path)
+    names = resources.names("weights")
+    if str(path) in names:
+        return weights.read(resources.path("weights", str(path)))
     raise ValueError(
-        f"checkpoint {path}: expected a run's folder (with {FOLDER}/ in it), a step's folder or a "
-        f"{weights.SUFFIX} file"
+        f"checkpoint {path}: expected a run's folder (with {FOLDER}/ in it), a step's folder, a "
+        f"{weights.SUFFIX} file or a net that comes with the package ({', '.join(names)})"
     )
 
 

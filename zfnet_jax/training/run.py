@@ -47,8 +47,9 @@ class TrainingRun:
           run: its folder, which may hold an earlier part of the same run.
           others: as for `set_up`.
         """
-        self.config, self._run = config, run
+        self._run = run
         self.setup, self.state = set_up(config, run, others)
+        self.config = self.setup.config
         self.step = int(self.state.step)
         self._predict = predictor(self.setup.model, self.setup.preprocessing, self.setup.mesh)
 
@@ -236,16 +237,19 @@ def fit(config: TrainConfig, run: Path) -> None:
       Stopped: a signal stopped it; what was learned is saved.
     """
     with open_run(config, run) as training_run, saved_when_stopped([training_run]):
-        _, _, mesh, _, model, tx, preprocessing, _, last_step = training_run.setup
+        setup = training_run.setup
         train_step = compile_step(
-            make_train_step(model, tx, preprocessing, config.data.crops, config.seed), mesh
+            make_train_step(
+                setup.model, setup.tx, setup.preprocessing, config.data.crops, config.seed
+            ),
+            setup.mesh,
         )
         batches = training_run.batches()
-        while training_run.step < last_step or training_run.awaits_validation:
+        while training_run.step < setup.last_step or training_run.awaits_validation:
             if training_run.awaits_validation:
                 training_run.validate()
                 continue
-            batch = devices.to_devices(mesh, next(batches))
+            batch = devices.to_devices(setup.mesh, next(batches))
             training_run.state, values = train_step(training_run.state, batch)
             training_run.note(values)
             devices.share_stop(training_run.step)

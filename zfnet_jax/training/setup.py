@@ -1,5 +1,6 @@
 """What a training run computes with, made from its configuration, its data and its folder."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,8 @@ from zfnet_jax.data.pipeline import ImageSet, steps_per_epoch
 from zfnet_jax.data.preprocessing import Preprocessing, frame_size
 from zfnet_jax.data.source import Source, pictures_of
 from zfnet_jax.data.splits import open_splits
-from zfnet_jax.training import checkpoint, optimizer
+from zfnet_jax.training import checkpoint, optimizer, small_data
+from zfnet_jax.training.fine_tuning import start_from
 from zfnet_jax.training.run_folder import claim, report_skipped
 from zfnet_jax.training.step import TrainState, init_state
 from zfnet_jax.zfnet.model import ZFNet
@@ -26,8 +28,9 @@ class RunSetup(NamedTuple):
     """What a run computes with, all but its state.
 
     Attributes:
-      train: the training frames.
-      val: the validation frames.
+      config: the configuration, with the batch size and the warm-up fitted to the data.
+      train: the training images.
+      val: the validation images.
       mesh: the devices.
       rows: which rows of each batch this process reads.
       model: the network, in the type that training computes in.
@@ -37,6 +40,7 @@ class RunSetup(NamedTuple):
       last_step: the step that the run ends at.
     """
 
+    config: TrainConfig
     train: ImageSet
     val: ImageSet
     mesh: Mesh
@@ -51,30 +55,42 @@ class RunSetup(NamedTuple):
 def set_up(
     config: TrainConfig, run: Path, others: Sequence[RunSetup] = ()
 ) -> tuple[RunSetup, TrainState]:
-    """Opens the data, and makes the state a run starts or goes on with.
+    """Opens the data, and makes the state that a run starts or continues with.
 
     Args:
-      config: the run.
-      run: its folder.
-      others: of runs that differ from it in their seed alone, whose frames it shares where they
-        are of the same pictures.
+      config: the configuration of the run.
+      run: its folder, which this process has locked.
+      others: runs that differ from it in their seed alone; it shares their images in memory where
+        they are of the same pictures.
+
+    Raises:
+      ValueError: the data or `init_from` cannot be used, the folder is another run's, or every
+        checkpoint is damaged.
     """
     splits = open_splits(config.data, config.seed)
+    class_names = splits.train.class_names
+    config = _fitted(config, len(splits.train))
     mesh, rows = devices.make_mesh(), devices.rows_of_this_process(config.train.batch_size)
-    train = _image_set(splits.train, config, [other.train for other in others])
-    val = _image_set(splits.val, config, [other.val for other in others])
-    epoch_steps = steps_per_epoch(len(train), config.train.batch_size)
-    total_steps = config.train.epochs * epoch_steps
-    # Only now, so that a configuration that cannot be run leaves no folder that insists on it.
+    epoch_steps = steps_per_epoch(len(splits.train), config.train.batch_size)
     begun, first = bool(checkpoint.steps(run)), devices.is_first_process()
+    start = None
+    if config.init_from is not None and not begun:
+        net = checkpoint.load(config.init_from)
+        start = start_from(net, config.init_from, config.architecture, class_names)
+    # Only now, so that a configuration that cannot be run leaves no folder that insists on it.
     claim(run, config, splits, begun=begun, write=first)
     report_skipped(run, splits.skipped if first else ())
+    if start and first:
+        print(start.text, flush=True)
 
     earlier = checkpoint.load_progress(run)
-    if earlier:
-        # The weights are drawn already, so that the spread of the pixels is not asked for.
-        preprocessing, standard_deviation = earlier.net.preprocessing, 1.0
-    else:
+    preprocessing = earlier.net.preprocessing if earlier else start and start.preprocessing
+    frame = preprocessing.frame if preprocessing else frame_size(config.architecture.input_size)
+    train = _image_set(splits.train, frame, config, [other.train for other in others])
+    val = _image_set(splits.val, frame, config, [other.val for other in others])
+    # What "he" draws the first layer by, which a run with a preprocessing has already.
+    standard_deviation = 1.0
+    if preprocessing is None:
         preprocessing, standard_deviation = learn_preprocessing(
             train,
             batch_size=config.train.batch_size,
@@ -85,26 +101,44 @@ def set_up(
         )
     model = ZFNet(
         config.architecture,
-        len(splits.train.class_names),
+        len(class_names),
         dtype=devices.compute_dtype(config.dtype),
         initializer=config.init,
         input_standard_deviation=standard_deviation,
     )
+    total_steps = config.train.epochs * epoch_steps
     tx = optimizer.make_optimizer(config.optimizer, config.architecture, total_steps)
     state = init_state(model, tx, config.seed)
     if earlier:
         opt_state = jax.tree.structure(state.opt_state).unflatten(earlier.optimizer)
         state = TrainState(jnp.int32(earlier.net.step), earlier.net.params, opt_state)
+    elif start:
+        state = state._replace(params={**state.params, **start.params})
     last_step = min(total_steps, config.train.max_steps or total_steps)
-    setup = RunSetup(train, val, mesh, rows, model, tx, preprocessing, epoch_steps, last_step)
+    setup = RunSetup(
+        config, train, val, mesh, rows, model, tx, preprocessing, epoch_steps, last_step
+    )
     return setup, devices.replicate(mesh, state)
 
 
-def _image_set(source: Source, config: TrainConfig, others: Sequence[ImageSet]) -> ImageSet:
-    """The frames of a source, those of another run if it has the same pictures."""
+def _fitted(config: TrainConfig, images: int) -> TrainConfig:
+    """The configuration fitted to the size of the data, after saying what that changed."""
+    fitted = small_data.fit_to_data(config, images, jax.device_count())
+    if devices.is_first_process():
+        if changes := small_data.changes_text(config, fitted, images):
+            print(changes, flush=True)
+        if warning := small_data.warmup_warning(fitted, images):
+            print(warning, file=sys.stderr)
+    return fitted
+
+
+def _image_set(
+    source: Source, frame: int, config: TrainConfig, others: Sequence[ImageSet]
+) -> ImageSet:
+    """The images of a source, or those of another run where it has the same pictures."""
     pictures = pictures_of(source)
     if pictures is not None:
-        for frames in others:
-            if pictures_of(frames.source) == pictures:
-                return frames
-    return ImageSet.of(source, frame_size(config.architecture.input_size), config.data.cache_gib)
+        for image_set in others:
+            if image_set.size == frame and pictures_of(image_set.source) == pictures:
+                return image_set
+    return ImageSet.of(source, frame, config.data.cache_gib)
