@@ -1,9 +1,12 @@
 """The commands as a user runs them: other processes in another folder, on a tiny net and data."""
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +54,7 @@ def get_config():
 
 # Audit events are the exact moments: "os.rename" of one folder, "open" of one file.
 _STOPPED = """
-import os, random, signal, sys, threading
+import os, sys
 from zfnet_jax.commands import train
 from zfnet_jax.core import devices
 
@@ -61,11 +64,22 @@ seen = 0
 def stop():
     os.kill(os.getpid(), number)
 
+def after(events):
+    left = events
+
+    def note(event, args):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            stop()
+
+    sys.addaudithook(note)
+
 def note():
     global seen
     seen += 1
     if seen == count:
-        threading.Timer(float(text), stop).start() if text else stop()
+        after(int(text)) if text else stop()
 
 if moment == "batch":
     to_devices = devices.to_devices
@@ -132,7 +146,7 @@ class Zfnet:
           run: the folder.
           number: the signal.
           moment: "batch", at the batch `count` (from 1) that goes to the devices, in training or
-            validation, or `text` seconds after it; or the name of an audit event.
+            validation, or `text` audit events after it; or the name of an audit event.
           text: of an audit event: what its first argument contains.
           count: which batch.
         """
@@ -187,6 +201,18 @@ def bits_of(run: Path) -> dict[str, bytes]:
         jax.tree_util.keystr(where): np.asarray(leaf).tobytes()
         for where, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
+
+
+@contextlib.contextmanager
+def coordinator_address() -> Iterator[str]:
+    """HOST:PORT for the first of several processes, which nobody else is given meanwhile.
+
+    The port stays bound here, with the option by which JAX's coordinator may bind it as well.
+    """
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{reserved.getsockname()[1]}"
 
 
 def one_line(result: Result) -> str:

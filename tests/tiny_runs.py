@@ -1,27 +1,42 @@
-"""A tiny data set, and runs of a tiny net on it, once for all tests.
+"""A tiny data set, and a run of a tiny net on it, made once for all test processes.
 
 A plugin: a test module that says `pytest_plugins = ["tiny_runs"]` has these fixtures.
 """
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_runs import CONFIG, PICTURES, Finished, Zfnet
+from command_runs import CONFIG, PICTURES, Finished, Result, Zfnet
+from filelock import FileLock
 from PIL import Image
 
 COLOURS = {"blue": (60, 80, 180), "green": (60, 170, 80), "red": (180, 70, 60)}
 
 
 @pytest.fixture(scope="session")
-def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noise of three colours, a folder for each."""
-    root, rng = tmp_path_factory.mktemp("data") / "pictures", np.random.default_rng(0)
-    for name, colour in COLOURS.items():
-        (root / name).mkdir(parents=True)
-        for number in range(PICTURES // len(COLOURS)):
-            pixels = rng.normal(colour, 30, (40, 44, 3)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{number:02}.png")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this session see."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tiny"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def picture_folder(shared: Path) -> Path:
+    """Noise of three colours, a folder for each; treat it as read-only."""
+    root, rng = shared / "pictures", np.random.default_rng(0)
+    with FileLock(shared / "pictures.lock"):
+        if root.exists():
+            return root
+        for name, colour in COLOURS.items():
+            (root / name).mkdir(parents=True)
+            for number in range(PICTURES // len(COLOURS)):
+                pixels = rng.normal(colour, 30, (40, 44, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(root / name / f"{number:02}.png")
     return root
 
 
@@ -35,9 +50,12 @@ def zfnet(picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Zfn
 
 
 @pytest.fixture(scope="session")
-def finished(zfnet: Zfnet) -> Finished:
+def finished(shared: Path, zfnet: Zfnet) -> Finished:
     """The tiny run; treat it as read-only."""
-    run = zfnet.place / "runs" / "finished"
-    result = zfnet.train(run, "--train.checkpoint-steps", 1, "--train.keep", 100)
-    assert (result.returncode, result.stderr) == (0, "")
-    return Finished(run, result)
+    run, output = shared / "finished", shared / "finished.json"
+    with FileLock(shared / "finished.lock"):
+        if not output.exists():
+            result = zfnet.train(run, "--train.checkpoint-steps", 1, "--train.keep", 100)
+            assert (result.returncode, result.stderr) == (0, "")
+            output.write_text(json.dumps(result.stdout))
+    return Finished(run, Result([], 0, json.loads(output.read_text()), ""))

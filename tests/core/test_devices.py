@@ -1,7 +1,6 @@
 import contextlib
 import shutil
 import signal
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from command_runs import (
     Finished,
     Zfnet,
     bits_of,
+    coordinator_address,
     each_step_once,
     lines_of,
     one_line,
@@ -81,19 +81,13 @@ def test_a_batch_that_does_not_divide_is_refused(zfnet: Zfnet, tmp_path: Path):
 # Several processes
 
 
-def free_port() -> int:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        return place.getsockname()[1]
-
-
 @pytest.mark.slow
 def test_two_processes_train_one_net_and_stop_together(
     zfnet: Zfnet, finished: Finished, tmp_path: Path
 ):
     run = tmp_path / "run"
-    address = f"127.0.0.1:{free_port()}"
     with contextlib.ExitStack() as stack:
+        address = stack.enter_context(coordinator_address())
         together = []
         for number in range(2):
             place = ("--coordinator", address, "--processes", 2, "--process", number)

@@ -1,5 +1,4 @@
 import itertools
-import socket
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from command_runs import Zfnet
+from command_runs import Zfnet, coordinator_address
 from conftest import Case
 from hypothesis import given
 from hypothesis import strategies as st
@@ -421,18 +420,16 @@ def test_the_process_that_is_alone_has_all():
 def test_two_processes_share_the_images(zfnet: Zfnet, tmp_path: Path):
     maps, numbers = tied(32, 9, ROWS, COLS, MAPS), np.arange(32)
     np.save(tmp_path / "maps.npy", maps)
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{place.getsockname()[1]}"
-    together = [
-        zfnet.start("-c", SHARE, tmp_path, address, number, JAX_NUM_CPU_DEVICES="2")
-        for number in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=120) for process in together]
-    finally:
-        for process in together:
-            process.kill()
+    with coordinator_address() as address:
+        together = [
+            zfnet.start("-c", SHARE, tmp_path, address, number, JAX_NUM_CPU_DEVICES="2")
+            for number in range(2)
+        ]
+        try:
+            said = [process.communicate(timeout=120) for process in together]
+        finally:
+            for process in together:
+                process.kill()
     assert [process.returncode for process in together] == [0, 0], said
     for number in range(2):
         merged = mining.load(tmp_path / f"{number}.npz", "")
