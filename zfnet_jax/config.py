@@ -18,7 +18,7 @@ from zfnet_jax.zfnet.architecture import Architecture
 
 @dataclass(frozen=True)
 class OptimizerConfig(Checked):
-    """Stochastic gradient descent as in section 3; what the paper leaves open is marked ours.
+    """Stochastic gradient descent as in section 3; "(ours)" marks what the paper leaves open.
 
     Attributes:
       learning_rate: the first rate, above 0; the paper's is 0.01.
@@ -53,16 +53,16 @@ class OptimizerConfig(Checked):
 
 @dataclass(frozen=True)
 class LoopConfig(Checked):
-    """How long, and what is written on the way.
+    """How long a run is, and what it writes.
 
     Attributes:
       epochs: passes over the training set; the paper's are 70.
-      max_steps: stop after so many steps, where that comes first; 0 for no such limit.
+      max_steps: the run ends after this many steps if that is earlier; 0 for no such limit.
       batch_size: images a step, over all devices; the paper's is 128.
       checkpoint_steps: steps between checkpoints inside an epoch; 0 for one per epoch.
-      keep: how many of the newest checkpoints stay.
+      keep: how many of the newest checkpoints are kept.
       snapshot_epochs: the epochs after which, and after the last, the net is kept for good, in
-        snapshots/; the default's are those of Fig 4.
+        snapshots/; the default is that of Fig 4.
       log_steps: steps between two training lines of metrics.jsonl.
       fit_to_data: whether a small data set lowers the batch size, until an epoch has 8 steps or a
         batch 8 images, and the warm-up, to 2 epochs at most.
@@ -101,10 +101,11 @@ class TrainConfig(Checked):
       init_from: another net to start from (fine-tuning), such as a run or caltech101: its layers of
         the same name and shape are taken, the last one where the classes are the same.
       dtype: the type that training computes in; "auto" is bfloat16 on accelerators, else float32.
-      seed: of the initial weights, the order, the augmentation, dropout and the embedded set.
+      seed: the seed of the initial weights, the order, the augmentation, dropout and the embedded
+        data set.
       data: which pictures.
-      optimizer: how they are learned.
-      train: for how long.
+      optimizer: how the parameters are updated.
+      train: how long, and what is written.
     """
 
     name: str = limited("shapes", lambda value: value and "/" not in value, "a name without /")
@@ -177,11 +178,11 @@ KEYS_THAT_CHANGE_NO_NET = frozenset(
         "train.log_steps",
     }
 )
-"""What of a configuration changes no net: how fast it is made, and what is kept of it."""
+"""Keys that change the speed of a run and what it keeps, and not the net that it ends with."""
 
 
 def recipe(config: TrainConfig) -> dict[str, Any]:
-    """What all nets of one table have in common: all that changes a net but its name and seed."""
+    """All values that change a net but its name and seed: what the nets of one table share."""
     return {
         key: v
         for key, v in flat(config).items()

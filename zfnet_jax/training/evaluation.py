@@ -1,4 +1,4 @@
-"""How good a net is: top-1 and top-5 on one or ten views, of one net or the mean of several."""
+"""Evaluation of nets: top-1 and top-5, on one or ten views, of one net or the mean of several."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -38,7 +38,9 @@ Predictor = Callable[[Params, Array], Array]
 def predictor(
     model: ZFNet, preprocessing: Preprocessing, mesh: Mesh, views: Literal[1, 10] = 1
 ) -> Predictor:
-    """What a net says of raw frames: the logarithm of its softmax, averaged over views.
+    """A function that predicts the classes of raw frames.
+
+    It returns the logarithm of the net's softmax, averaged over views.
 
     Zeiler & Fergus 2014, section 3: the ten views are the corners, the centre, and their flips.
 

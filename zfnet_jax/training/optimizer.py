@@ -1,7 +1,7 @@
 """The paper's optimiser as optax transformations (Zeiler & Fergus 2014, section 3).
 
-Stochastic gradient descent with momentum, the cap on the filters' RMS, and the learning rate that
-falls when the validation error stops improving. The state of all of it is one pytree.
+Stochastic gradient descent with momentum, the cap on the filters' RMS, and a learning rate that is
+lowered when the validation error stops falling. The whole state is one pytree.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ from zfnet_jax.zfnet.architecture import Architecture, Conv
 
 
 class RateState(NamedTuple):
-    """Where the learning rate stands.
+    """The state of the learning rate.
 
     Attributes:
-      updates: how many there have been, int32.
+      updates: how many updates there have been, int32.
       rate: the rate of the last update, float32.
-      scale: what plateaus have made of the first rate, 1 at the start, float32.
-      best: the lowest validation error so far, 0..1 float32.
-      waited: epochs since then, int32.
+      scale: the product of the factors of all plateaus so far, 1 at the start, float32.
+      best: the lowest validation error so far, 0..1, float32.
+      waited: how many epochs there have been since the best one, int32.
       epochs: how many epochs have been validated, int32.
     """
 
@@ -42,13 +42,14 @@ def make_optimizer(
     """The optimiser of a run.
 
     The update is velocity = momentum * velocity + gradient + weight_decay * kernel,
-    parameter -= rate * velocity, then the filter cap. The rate stands outside the velocity, as in
-    optax and PyTorch; cuda-convnet has it inside, which differs only where the rate changes.
+    parameter -= rate * velocity, then the filter cap. The rate multiplies the velocity, as in optax
+    and PyTorch; in cuda-convnet it is part of the velocity, which differs only where the rate
+    changes.
 
     Args:
       config: rates and limits.
-      arch: whose convolution filters are capped.
-      total_steps: the length of the run, which the cosine schedule ends at.
+      arch: the architecture, whose convolution filters are capped.
+      total_steps: the length of the run, at which the cosine schedule ends.
 
     Returns:
       An optax transformation; its update needs the parameters.
@@ -67,7 +68,7 @@ def make_optimizer(
 
 
 def rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
-    """The learning rate by step, before what a plateau makes of it."""
+    """The learning rate by step, without the factors of plateaus."""
     rate, warmup = config.learning_rate, config.warmup_steps
     later = (
         optax.cosine_decay_schedule(rate, max(1, total_steps - warmup))
@@ -80,11 +81,11 @@ def rate_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
 
 
 def scale_kernel(factor: float, layer: str) -> optax.GradientTransformation:
-    """Multiplies one layer's kernel's steps.
+    """Multiplies the updates of one layer's kernel, weight decay included.
 
-    Pixels spread 60 times wider than the activations of any other layer, so that the first kernel's
-    gradients are 60 times larger while its weights are 60 times smaller: at one rate for all layers
-    either the first kernel is torn about or the others hardly move. Weight decay is scaled as well.
+    The standard deviation of pixels is about 60 times that of any layer's activations. So the
+    first kernel's gradients are 60 times larger and its weights 60 times smaller than those of the
+    other layers, and no rate suits all layers: the first layer diverges or the others hardly learn.
 
     Args:
       factor: above 0.
@@ -110,7 +111,8 @@ def cap_filters(limits: Mapping[str, float]) -> optax.GradientTransformation:
       limits: by the name of a convolution layer, the largest RMS, above 0.
 
     Returns:
-      A transformation to apply last: it changes the update so that the updated filters comply.
+      A transformation to apply last: it changes the update so that no updated filter exceeds its
+      limit.
     """
 
     def capped(path: tuple[Any, ...], update: Array, parameter: Array) -> Array:
@@ -153,14 +155,14 @@ def scale_by_rate(schedule: optax.Schedule) -> optax.GradientTransformation:
 
 
 def observe(opt_state: Any, error: float, config: OptimizerConfig) -> Any:
-    """The optimiser's state after an epoch, the rate lowered where the error has stopped falling.
+    """The optimiser's state after an epoch, with a lower rate if the error has stopped falling.
 
     Zeiler & Fergus 2014, section 3: annealed by hand "when the validation error plateaus".
 
     Args:
-      opt_state: the state of `make_optimizer`'s transformation.
-      error: this epoch's validation error, 0..1.
-      config: its `patience` is how many epochs may pass without a better error.
+      opt_state: the state of the transformation that `make_optimizer` returns.
+      error: the validation error of this epoch, 0..1.
+      config: its `patience` is how many epochs may pass without a lower error.
 
     Returns:
       A state of the same structure.
@@ -176,7 +178,7 @@ def observe(opt_state: Any, error: float, config: OptimizerConfig) -> Any:
 
 
 def rate_state(opt_state: Any) -> RateState:
-    """The part of the optimiser's state that says where the learning rate stands."""
+    """The state of the learning rate, which is a part of the optimiser's state."""
     return next(node for node in jax.tree.leaves(opt_state, is_leaf=_is_rate) if _is_rate(node))
 
 

@@ -23,7 +23,7 @@ TrainStep = Callable[["TrainState", Batch], tuple["TrainState", dict[str, Array]
 
 
 class TrainState(NamedTuple):
-    """Everything that a step changes.
+    """All that a step changes.
 
     Attributes:
       step: how many updates there have been, int32.
@@ -50,7 +50,7 @@ def make_train_step(
       tx: the optimiser.
       preprocessing: what takes frames to network space.
       crops: how the network's crop is drawn from a frame.
-      seed: of the run.
+      seed: the seed of the run.
 
     Returns:
       A pure function (state, batch) -> (state, metrics), the metrics scalars: `loss`, `top1` and
@@ -75,7 +75,7 @@ def make_train_step(
         )
         updates, opt_state = tx.update(gradients, state.opt_state, state.params)
         params: Any = optax.apply_updates(state.params, updates)
-        # One value that is not finite, in a gradient or made by too long a step, spoils the sum.
+        # A loss, gradient or parameter that is not finite makes this sum not finite.
         finite = jnp.isfinite(sum(map(jnp.sum, jax.tree.leaves((loss, params)))))
         after = TrainState(state.step + 1, params, opt_state)
         rate = optimizer.rate_state(opt_state).rate
@@ -93,7 +93,7 @@ def init_state(model: ZFNet, tx: optax.GradientTransformation, seed: int) -> Tra
 
 
 def compile_step(step: TrainStep, mesh: Mesh) -> TrainStep:
-    """Compiles a training step over a mesh; the state it is given is donated."""
+    """Compiles a training step over a mesh; the memory of the state passed to it is reused."""
     whole = devices.replicated(mesh)
     return compilation.jit(
         step,
