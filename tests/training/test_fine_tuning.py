@@ -62,5 +62,5 @@ def test_without_the_first_layer_the_preprocessing_is_the_run_s_own():
 def test_a_net_of_which_nothing_fits_is_refused_with_both_shapes():
     params = {name: layer for name, layer in other_net().params.items() if name == "fc5"}
     net = replace(other_net(), params=params)
-    with pytest.raises(ValueError, match=r"init_from runs/a: no layer .* its fc5 \(16, 3\), here"):
+    with pytest.raises(ValueError, match=r"init_from runs/a: no layer .*\(its fc5 \(16, 3\), here"):
         start_from(net, "runs/a", TINY, ("cat", "dog"))

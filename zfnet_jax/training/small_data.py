@@ -57,7 +57,7 @@ def warmup_warning(config: TrainConfig, images: int) -> str | None:
     """What to change where the warm-up takes more than half of the run; None where it does not."""
     epoch_steps = images // config.train.batch_size
     steps, warmup = config.train.epochs * epoch_steps, config.optimizer.warmup_steps
-    if 2 * warmup <= steps:
+    if 2 * warmup <= steps or not steps:  # without one whole batch, the run is refused
         return None
     return (
         f"warning: the learning rate rises during optimizer.warmup_steps = {warmup}, and the run "
