@@ -5,13 +5,13 @@ largest (a choice: the paper does not say that an image counts once). Beside the
 the largest activations of all images. What is kept is a small table that merges: associative and
 commutative, so that batches, devices and hosts merge with one function and in any order.
 
-From pictures to the projections of a layer's top units, for any network:
+From pictures to the projections of a layer's top units, for any network::
 
     statistics = mine(function, batches, ["block3"])["block3"]
     numbers, units = top_units(statistics, map_numbers=[3, 17], k=2)
     patches = transform.project_units(function, images[numbers], "block3", units)
 
-A long pass goes in parts, each of which goes on from the state that the one before it left:
+A long pass goes in parts, each of which goes on from the state that the one before it left::
 
     state, done = load(path, identity) or (None, 0)  # of `count` batches
     remaining = islice(batches, done, None)

@@ -3,7 +3,7 @@
 Zeiler & Fergus 2014, section 2.1: with the biases gone and the contrast normalisation skipped, the
 deconvnet is the vector-Jacobian product of a network whose ReLUs pass max(g, 0) backwards. So a
 function of convolutions, max pooling, sums and dense layers has a deconvnet without being written
-anew: its ReLUs are found in its trace and get another rule for the way back.
+anew: its ReLUs are found in its trace and get another rule for the way back::
 
     def maps(images):                       # of Flax, Equinox or plain jax.numpy
         return model.apply(variables, images)["block3"]
