@@ -49,7 +49,7 @@ def test_the_wheel_installs_one_command_and_says_what_it_is(wheel: Path):
         "[console_scripts]",
         "zfnet-jax",
         "=",
-        "zfnet_jax.__main__:main",
+        "zfnet_jax.__main__:console",
     ]
     metadata = Parser().parsestr(archive.read(information["METADATA"]).decode())
     assert metadata["License-Expression"] == "Apache-2.0"
