@@ -39,7 +39,9 @@ html_theme_options = {
 def setup(app: Sphinx) -> None:
     """Leaves out the fields of named tuples, which their docstrings describe as attributes."""
 
-    def skip(_app: Sphinx, _what: str, _name: str, member: object, skipped: bool, _: object) -> bool:
+    def skip(
+        _app: Sphinx, _what: str, _name: str, member: object, skipped: bool, _: object
+    ) -> bool:
         return skipped or type(member).__name__ == "_tuplegetter"
 
     app.connect("autodoc-skip-member", skip)
