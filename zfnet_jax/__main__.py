@@ -1,6 +1,7 @@
 """The console command `zfnet-jax COMMAND`, also `python -m zfnet_jax COMMAND`."""
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,9 @@ def console(*command: str) -> None:
     """
     # First, since a command takes seconds to import.
     signals.watch()
+    # So that a pipe, too, gets every line when it is written, and none is lost with an early end.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     main([*command, *sys.argv[1:]])
 
 

@@ -5,12 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_runs import PICTURES, VAL, Finished, Zfnet, trace_of
 from conftest import ROOT
+from filelock import FileLock
 from PIL import Image
 
 from zfnet_jax.data.splits import open_splits
@@ -109,6 +111,14 @@ def test_the_strip_of_a_unit_shows_the_snapshots(finished: Finished, atlas: Path
         if strip.exists():
             with Image.open(strip) as picture:
                 assert picture.width == epochs * picture.height
+
+
+def test_two_atlases_do_not_go_into_one_folder(tmp_path: Path, main: Callable[..., None]):
+    out = tmp_path / "atlas"
+    with FileLock(tmp_path / ".atlas.lock"):
+        with pytest.raises(ValueError, match=r"atlas: another process is writing to it; expected"):
+            main(Path("nowhere"), out=out)
+        assert [path.name for path in tmp_path.iterdir()] == [".atlas.lock"]
 
 
 def test_an_existing_folder_is_refused_and_overwritten(finished: Finished, tmp_path: Path):

@@ -2,13 +2,17 @@ import dataclasses
 import importlib
 import itertools
 import signal
+import time
 from pathlib import Path
 
 import pytest
+from command_runs import Finished, Zfnet
 from conftest import ROOT
 
 from zfnet_jax.commands import COMMANDS, command_line
 from zfnet_jax.core import signals
+
+pytest_plugins = ["tiny_runs"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +137,26 @@ def test_a_signal_is_never_lost(capsys, number: int):
 
     assert outcome(main) == 128 + number
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("seconds", [0.5, 1.5, 3, 4.5])
+def test_a_command_ends_in_two_seconds_whatever_it_is_doing(
+    zfnet: Zfnet, finished: Finished, number: int, seconds: float
+):
+    """It imports, loads, compiles, computes or is about to end."""
+    with zfnet.start("-m", "zfnet_jax.evaluate", "--ckpt", finished.run) as process:
+        time.sleep(seconds)
+        is_over = process.poll() is not None
+        start = time.monotonic()
+        process.send_signal(number)
+        out, err = process.communicate()
+        seconds = time.monotonic() - start
+    assert err == ""
+    if not is_over:
+        assert process.returncode == 128 + number or (process.returncode == 0 and out)
+        assert process.returncode == 0 or seconds < 2
 
 
 def test_what_the_same_command_goes_on_from_is_said(capsys, tmp_path: Path):

@@ -45,9 +45,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
 try:
     file.write([3], np.ones((1, 1000)))
 except OSError as error:
-    print(error.strerror)
+    print(f"{error.filename}: {error.strerror}")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "rows.npy"], capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, "File too large"), done.stderr
+    path = tmp_path / "rows.npy"
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{path}: File too large\n"), done.stderr

@@ -90,8 +90,8 @@ def test_two_processes_train_one_net_and_stop_together(
         address = stack.enter_context(coordinator_address())
         together = []
         for number in range(2):
-            place = ("--coordinator", address, "--processes", 2, "--process", number)
-            options = (*zfnet.options(run), *place, "--train.epochs", 500)
+            position = ("--coordinator", address, "--processes", 2, "--process", number)
+            options = (*zfnet.options(run), *position, "--train.epochs", 500)
             together.append(stack.enter_context(zfnet.start(*TRAIN, *options)))
             stack.callback(together[-1].kill)
         log = run / "metrics.jsonl"

@@ -1,6 +1,11 @@
+import contextlib
 import dataclasses
 import json
+import os
+import resource
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -12,6 +17,7 @@ from conftest import CLASSES, TINY, random_params
 from safetensors.flax import save_file
 
 from zfnet_jax.config import TrainConfig
+from zfnet_jax.core import signals
 from zfnet_jax.data.config import DataConfig
 from zfnet_jax.data.preprocessing import Preprocessing, frame_size
 from zfnet_jax.networks import weights
@@ -237,6 +243,101 @@ def test_changed_arrays_are_noticed_without_the_digests_of_files(copied: Path):
         checkpoint.load(step)
 
 
+# Errors of the moment, which are no damage
+
+
+def loading_fails(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Has Orbax fail to load."""
+
+    def load(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(checkpoint.ocp, "load_checkpointables", load)
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied", "params"),
+        ValueError("RESOURCE_EXHAUSTED: Error opening: Too many open files [source locations]"),
+        MemoryError(),
+    ],
+)
+def test_an_error_of_the_moment_stops_the_command(
+    capsys, copied: Path, monkeypatch, error: Exception, is_listed: bool
+):
+    step = copied / checkpoint.FOLDER / "7"
+    if not is_listed:
+        (step / "files.json").unlink()
+    loading_fails(monkeypatch, error)
+    for load in (checkpoint.load, checkpoint.load_progress):
+        with pytest.raises(OSError, match=rf"{step}: cannot be read \({type(error).__name__}"):
+            load(copied)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_fails_with_all_files_unchanged_is_no_damage(copied: Path, monkeypatch):
+    loading_fails(monkeypatch, KeyError("params"))
+    with pytest.raises(OSError, match="/7: cannot be read"):
+        checkpoint.load(copied)
+
+
+def test_a_file_that_cannot_be_opened_is_no_damage(copied: Path, monkeypatch):
+    def denied(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoint.identity, "of_file", denied)
+    with pytest.raises(PermissionError):
+        checkpoint.load(copied)
+
+
+@contextlib.contextmanager
+def open_files_left(count: int) -> Iterator[None]:
+    """Lets the process open only so many files more."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 10, limit[1]))
+    opened = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(count):
+            os.close(opened.pop())
+        yield
+    finally:
+        for number in opened:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+# Orbax's event loops that could not open their sockets, of which users see nothing.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_too_many_open_files_are_no_damage(capsys, copied: Path, count: int):
+    with open_files_left(count), pytest.raises(OSError, match="Too many open files"):
+        checkpoint.load(copied)
+    assert capsys.readouterr().err == ""
+    assert checkpoint.load(copied).step == 7
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_an_interrupt_is_no_damage(copied: Path, monkeypatch, is_watched: bool):
+    def load(*_: object, **__: object) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ValueError("of what the interrupt left")
+
+    monkeypatch.setattr(checkpoint.ocp, "load_checkpointables", load)
+    if is_watched:
+        with signals.watched(), pytest.raises(signals.Stopped):
+            checkpoint.load(copied)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.load(copied)
+
+
 def test_a_tool_does_not_care_about_the_optimizer(copied: Path):
     for file in (copied / checkpoint.FOLDER / "7" / "optimizer").rglob("*"):
         if file.is_file():
@@ -357,8 +458,8 @@ def test_damage_to_a_file_is_noticed(tmp_path: Path):
     data = path.read_bytes()
     header = 8 + int.from_bytes(data[:8], "little")
     name = data.index(b"mine")
-    for place in (0, 3, 9, name, header - 20, header, header + 1, len(data) // 2, len(data) - 1):
-        path.write_bytes(data[:place] + bytes([data[place] ^ 0x04]) + data[place + 1 :])
+    for offset in (0, 3, 9, name, header - 20, header, header + 1, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:offset] + bytes([data[offset] ^ 0x04]) + data[offset + 1 :])
         with pytest.raises(ValueError, match=r"net\.safetensors: "):
             checkpoint.load(path)
     for length in (0, 7, header // 2, header, len(data) - 1):
@@ -392,28 +493,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(weights, "save_file", full)
     with pytest.raises(OSError, match="No space left"):
         weights.write(make_net(6), path)
-    assert [each.name for each in tmp_path.iterdir()] == ["net.safetensors"]
+    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
     assert path.read_bytes() == before
-
-
-# Digests
-
-
-def test_a_digest_sees_names_types_shapes_and_values():
-    tree = {"a": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}, "b": np.float32(1)}
-    same = {"b": jnp.float32(1), "a": {"kernel": jnp.arange(6, dtype=jnp.float32).reshape(2, 3)}}
-    assert digest(tree) == digest(same)
-    kernel = tree["a"]["kernel"]
-    for other in (
-        kernel.T,
-        kernel.reshape(3, 2),
-        kernel.astype(np.float64),
-        kernel + 1e-6,
-        -kernel,
-    ):
-        assert digest({**tree, "a": {"kernel": other}}) != digest(tree)
-    assert digest({"a": {"bias": kernel}, "b": np.float32(1)}) != digest(tree)
-    assert digest({"a": {"kernel": kernel.T.copy().T}, "b": np.float32(1)}) == digest(tree)
 
 
 def test_a_description_is_json(saved: Path):

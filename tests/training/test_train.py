@@ -25,6 +25,7 @@ from command_runs import (
     one_line,
     without_speed,
 )
+from filelock import FileLock
 from PIL import Image
 
 from zfnet_jax import config as configs
@@ -403,14 +404,32 @@ def test_free_keys(zfnet: Zfnet, finished: Finished, tmp_path: Path):
             claim(run, more, splits, begun=True)
 
 
-def test_a_second_process_does_not_train_in_the_same_folder(
-    zfnet: Zfnet, finished: Finished, tmp_path: Path
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_a_second_process_does_not_take_over_the_folder(
+    capsys, zfnet: Zfnet, finished: Finished, tmp_path: Path, is_begun: bool
 ):
-    run = shutil.copytree(finished.run, tmp_path / "run")
-    with run_folder.locked(run):
-        line = one_line(zfnet.train(run))
+    run = tmp_path / "run"
+    run.mkdir()
+    if is_begun:
+        shutil.copy(finished.run / "config.json", run)
+    before = [(path.name, path.read_bytes()) for path in run.iterdir()]
+    with FileLock(run / ".lock"):
+        line = failure(capsys, *zfnet.options(run), "--optimizer.learning-rate", 0.01)
     assert line.startswith(f"error: {run}: another process is writing to it; expected one")
-    assert zfnet.train(run).returncode == 0  # what held it is gone
+    (run / ".lock").unlink()
+    assert [(path.name, path.read_bytes()) for path in run.iterdir()] == before
+
+
+def test_what_killed_processes_left_in_a_run_is_removed(tmp_path: Path):
+    left = [tmp_path / ".partial" / "curves.png", tmp_path / "config.json.host-7.partial"]
+    left += [tmp_path / "snapshots" / "epoch_0001.safetensors.host-7.partial"]
+    kept = tmp_path / "snapshots" / "epoch_0001.safetensors"
+    for path in (*left, kept):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    with run_folder.locked(tmp_path):
+        assert not any(path.exists() for path in left)
+    assert sorted(tmp_path.rglob("*")) == [kept.parent, kept]
 
 
 def test_other_data_is_refused(zfnet: Zfnet, picture_folder: Path, tmp_path: Path):

@@ -1,7 +1,6 @@
 """Show how feature maps came about during training, as in Fig 4."""
 
 import json
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ import tyro
 from zfnet_jax.analysis.evolution import Evolution, draw_responding, evolve
 from zfnet_jax.commands import command_line
 from zfnet_jax.commands.images import training_of
-from zfnet_jax.core.files import output_folder
+from zfnet_jax.core.files import output_folder, temporary_folder
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.source import Source, expect_all_there, warn_of_skipped
 from zfnet_jax.data.splits import open_splits
@@ -63,10 +62,10 @@ def main(
     with (
         expect_all_there(splits.train),
         output_folder(out) as folder,
-        tempfile.TemporaryDirectory() as work,
+        temporary_folder() as work,
     ):
         pick = draw_responding(maps, seed)
-        evolved = evolve(snapshots, frames, layers, Path(work), pick, batch_size=batch_size)
+        evolved = evolve(snapshots, frames, layers, work, pick, batch_size=batch_size)
         strips = {layer: _strips(each) for layer, each in evolved.items()}
         pictures.save(folder / "evolution.png", panels.evolution_picture(strips, list(snapshots)))
         description = {

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from zfnet_jax.core.files import errors_that_name
+
 
 @dataclass(frozen=True, eq=False)
 class ArrayFile:
@@ -50,16 +52,16 @@ class ArrayFile:
             return cls(path, shape, kind, axes, file.tell())
 
     def write(self, numbers: Sequence[int] | np.ndarray, rows: np.ndarray) -> None:
-        """Writes rows by their numbers."""
-        with self.path.open("r+b") as file:
+        """Writes rows by their numbers; OSError names the file also where the disk is full."""
+        with errors_that_name(self.path, self.path), self.path.open("r+b") as file:
             for number, row in zip(numbers, rows.astype(self.dtype, copy=False), strict=True):
-                file.seek(self._place(int(number)))
+                file.seek(self._offset(int(number)))
                 file.write(row.tobytes())
 
     def read(self, first: int, count: int) -> np.ndarray:
         """Rows that follow each other, (count, ...)."""
         with self.path.open("rb") as file:
-            file.seek(self._place(first))
+            file.seek(self._offset(first))
             flat = np.fromfile(file, self.dtype, count * self._items)
         return flat.reshape(count, *self.shape[self.axes :])
 
@@ -67,5 +69,5 @@ class ArrayFile:
     def _items(self) -> int:
         return int(np.prod(self.shape[self.axes :]))
 
-    def _place(self, number: int) -> int:
+    def _offset(self, number: int) -> int:
         return self.start + number * self.dtype.itemsize * self._items

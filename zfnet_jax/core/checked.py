@@ -28,9 +28,9 @@ class Checked:
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
-        for each in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
-            value = getattr(self, each.name)
-            hint = hints[each.name]
+        for option in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
+            value = getattr(self, option.name)
+            hint = hints[option.name]
             if get_origin(hint) is Literal:
                 fits, form = value in get_args(hint), f"one of {', '.join(get_args(hint))}"
             elif get_origin(hint) is tuple:
@@ -42,8 +42,8 @@ class Checked:
                 kinds = (float, int) if hint is float else (hint,)
                 fits = isinstance(value, kinds) and (hint is bool or not isinstance(value, bool))
                 form = getattr(hint, "__name__", str(hint))
-            holds = each.metadata.get("holds")
+            holds = option.metadata.get("holds")
             if fits and holds:
-                fits, form = holds(value), each.metadata["form"]
+                fits, form = holds(value), option.metadata["form"]
             if not fits:
-                raise ValueError(f"{each.name} = {value!r}: expected {form}")
+                raise ValueError(f"{option.name} = {value!r}: expected {form}")

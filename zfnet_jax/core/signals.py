@@ -23,7 +23,7 @@ GRACE = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _POLL = 0.05  # seconds between two looks at whether everything is saved
 _ECHO = 0.1  # seconds in which a signal repeats the first: `timeout` and others send it twice
-_TIDY = 5.0  # seconds that the end of the process waits for an undivided change of files
+_PATIENCE = 5.0  # seconds that the end of the process waits for an undivided change of files
 
 
 class Stopped(SystemExit):
@@ -45,7 +45,7 @@ class _Requests:
       watched: whether signals are noted.
       number: the first one that was; None before it.
       unsaved: asked before the process is ended without the main thread.
-      tidying: called before that.
+      clearing: called before that.
       undivided: held during changes that must not be torn.
     """
 
@@ -53,7 +53,7 @@ class _Requests:
         self.watched = False
         self.number: int | None = None
         self.unsaved: list[Callable[[], bool]] = []
-        self.tidying: list[Callable[[], None]] = []
+        self.clearing: list[Callable[[], None]] = []
         self.undivided = threading.RLock()
 
 
@@ -162,9 +162,15 @@ def postponed() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def before_ending(tidy: Callable[[], None]) -> None:
-    """Has a function called before the process is ended without the main thread."""
-    _requests.tidying.append(tidy)
+@contextlib.contextmanager
+def finally_calling(clear: Callable[[], None]) -> Iterator[None]:
+    """Calls a function at the end of the block, also where the process ends inside it."""
+    _requests.clearing.append(clear)
+    try:
+        yield
+    finally:
+        clear()
+        _requests.clearing.remove(clear)
 
 
 def _note(number: int, _: FrameType | None) -> None:
@@ -201,7 +207,8 @@ def _watch(receiver: socket.socket) -> None:
 
 def _end(number: int) -> None:
     """Ends the process without waiting for the main thread, which may be in native code."""
-    _requests.undivided.acquire(timeout=_TIDY)
-    for tidy in _requests.tidying:
-        tidy()
+    _requests.undivided.acquire(timeout=_PATIENCE)
+    for clear in reversed(_requests.clearing):  # of the inner block first
+        with contextlib.suppress(OSError):
+            clear()
     os._exit(128 + number)

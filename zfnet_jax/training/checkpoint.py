@@ -4,15 +4,18 @@ A checkpoint holds, as separate items, the parameters, the mean of the training 
 optimiser's state and the position in the data; and as metadata the net's description and a digest
 of each item, since arrays on disk carry no checksum of their own. A step's folder appears only
 when it is whole, and then gets a digest of each of its files. What is damaged later is noticed by
-the digests, named, and the step before used.
+the digests, named, and the step before used. Only a digest that differs, or a file that does not
+parse, is damage; an interrupt, a permission that lacks or too many open files stop the command.
 
 This is the only module that imports Orbax.
 """
 
-import hashlib
+import errno
 import json
 import logging
+import os
 import sys
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -21,10 +24,10 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from zfnet_jax.core import resources
+from zfnet_jax.core import identity, resources, signals
 from zfnet_jax.core.files import read_json, write_text
 from zfnet_jax.networks import weights
-from zfnet_jax.networks.net import Net, as_bytes, assemble, describe, digest
+from zfnet_jax.networks.net import Net, assemble, describe
 
 FOLDER = "checkpoints"
 """Where a run's folder keeps its checkpoints."""
@@ -34,7 +37,18 @@ _FILES, _METRICS = "files.json", "metrics"
 _T = TypeVar("_T")
 
 # Orbax reports every file it opens; what matters to a user is said here or raised.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
+for logger in ("absl", "asyncio"):
+    logging.getLogger(logger).setLevel(logging.CRITICAL)
+
+_OF_THE_MOMENT = (
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+)
+"""Errors of the process or the machine, which say nothing of what is in a file."""
 
 
 class Progress(NamedTuple):
@@ -61,6 +75,7 @@ def load(path: str | Path) -> Net:
 
     Raises:
       ValueError: there is none, or it is damaged.
+      OSError: it cannot be read.
     """
     path = Path(path)
     if path.suffix == weights.SUFFIX:
@@ -83,6 +98,7 @@ def load_progress(run: Path) -> Progress | None:
 
     Raises:
       ValueError: every checkpoint is damaged.
+      OSError: one cannot be read.
     """
     return _newest(run, _load_progress) if steps(run) else None
 
@@ -132,12 +148,12 @@ class Checkpoints:
 
     def is_validated(self, step: int) -> bool:
         """Whether there is a checkpoint of this step with its validation."""
-        return any(each.step == step and each.metrics for each in self._checkpointer.checkpoints)
+        return any(saved.step == step and saved.metrics for saved in self._checkpointer.checkpoints)
 
     def best(self) -> int | None:
         """The step of the best mean per-class accuracy, if any was validated."""
         validated: dict[int, Any] = {
-            each.step: each.metrics for each in self._checkpointer.checkpoints if each.metrics
+            saved.step: saved.metrics for saved in self._checkpointer.checkpoints if saved.metrics
         }
         return max(validated, key=lambda step: validated[step]["per_class"], default=None)
 
@@ -158,9 +174,8 @@ class Checkpoints:
             "optimizer": list(progress.optimizer),
         }
         description = describe(net)
-        digests = {
-            name: digest(item) for name, item in {**items, "net": as_bytes(description)}.items()
-        }
+        described = {**items, "net": identity.as_bytes(description)}
+        digests = {name: identity.of_arrays(item) for name, item in described.items()}
         metadata: Any = {"net": description, "sha256": digests}
         step = self._folder / str(net.step)
         try:
@@ -175,7 +190,7 @@ class Checkpoints:
             )
             if jax.process_index() == 0:
                 files = (path for path in step.rglob("*") if path.is_file())
-                shas = {path.relative_to(step).as_posix(): _sha256(path) for path in files}
+                shas = {path.relative_to(step).as_posix(): identity.of_file(path) for path in files}
                 write_text(step / _FILES, json.dumps(shas, indent=1, sort_keys=True) + "\n")
         except Exception as error:  # a full disk is anything but an OSError to TensorStore
             raise OSError(
@@ -207,7 +222,7 @@ def _newest(run: Path, read: Callable[[Path], _T]) -> _T:
     for step in reversed(steps(run)):
         try:
             result = read(run / FOLDER / str(step))
-        except ValueError as error:
+        except _Damage as error:
             damage.append(str(error))
             continue
         for line in damage[1:]:
@@ -216,67 +231,82 @@ def _newest(run: Path, read: Callable[[Path], _T]) -> _T:
     raise ValueError(damage[-1])
 
 
-def _read(step: Path, *items: str) -> list[Any]:
-    """The net's description, then the named items as NumPy arrays, checked by their digests."""
-    path = str(step.absolute())
-    try:
-        # First, since Orbax reports damage in tracebacks of its threads.
-        if altered := _altered(step, items):
-            raise _Damage(f"checkpoint {step}: damaged, {altered} does not match its digest")
-        metadata: Any = ocp.checkpointables_metadata(path)
-        # NumPy leaves load on any number of devices, whatever number saved them.
-        wanted = {name: _like(metadata.metadata[name]) for name in items}
-        loaded = ocp.load_checkpointables(path, wanted)
-        description = metadata.custom_metadata
-        loaded["net"] = as_bytes(description["net"])
-        if all(digest(item) == description["sha256"][name] for name, item in loaded.items()):
-            return [description["net"], *(loaded[name] for name in items)]
-    except _Damage:
-        raise
-    except Exception as error:  # whatever the damage makes Orbax and TensorStore trip over
-        raise ValueError(f"checkpoint {step}: damaged ({_reason(error)})") from error
-    raise ValueError(f"checkpoint {step}: damaged, its contents do not match their digest")
-
-
 class _Damage(ValueError):
     """A file is not what was written."""
+
+
+def _read(step: Path, *items: str) -> list[Any]:
+    """The net's description, then the named items as NumPy arrays, checked by their digests."""
+    # First, since Orbax reports damage in tracebacks of its threads.
+    if altered := _altered(step, items):
+        raise _Damage(f"checkpoint {step}: damaged, {altered} does not match its digest")
+    path = str(step.absolute())
+    try:
+        # Orbax swallows what a handler raises inside, and leaves coroutines after an error.
+        with signals.postponed(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            metadata: Any = ocp.checkpointables_metadata(path)
+            # NumPy leaves load on any number of devices, whatever number saved them.
+            wanted = {name: _like(metadata.metadata[name]) for name in items}
+            loaded = ocp.load_checkpointables(path, wanted)
+        description = metadata.custom_metadata
+        loaded["net"] = identity.as_bytes(description["net"])
+        digests = {name: description["sha256"][name] for name in loaded}
+    except Exception as error:  # whatever makes Orbax and TensorStore trip
+        cause = _of_the_moment(error)
+        if cause is not None or (step / _FILES).exists():  # no file has changed
+            reason = _reason(cause or error)
+            raise OSError(f"checkpoint {step}: cannot be read ({reason})") from error
+        raise _Damage(f"checkpoint {step}: damaged ({_reason(error)})") from error
+    if any(identity.of_arrays(item) != digests[name] for name, item in loaded.items()):
+        raise _Damage(f"checkpoint {step}: damaged, its contents do not match their digest")
+    return [description["net"], *(loaded[name] for name in items)]
 
 
 def _altered(step: Path, items: Collection[str]) -> str | None:
     """The first file of these items, or beside them, that is not what was written; None if none."""
     if not (step / _FILES).exists():  # a kill came between the step and its list
         return None
-    for name, sha in read_json(step / _FILES).items():
+    try:
+        digests = dict(read_json(step / _FILES))
+    except (ValueError, TypeError):
+        return _FILES
+    for name, sha in digests.items():
         item, inside, _ = name.partition("/")
-        if (item in items or not inside) and not (
-            (step / name).is_file() and _sha256(step / name) == sha
-        ):
-            return name
+        if item in items or not inside:
+            try:
+                if identity.of_file(step / name) != sha:
+                    return name
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return name
+    return None
+
+
+def _of_the_moment(error: BaseException | None) -> BaseException | None:
+    """The one of an error and its causes that says nothing of what is in a file, if any."""
+    while error is not None:
+        # TensorStore raises other types, with the system's words in the message.
+        said = str(error)
+        if isinstance(error, MemoryError) or any(os.strerror(n) in said for n in _OF_THE_MOMENT):
+            return error
+        error = error.__cause__ or error.__context__
     return None
 
 
 def _forget_damaged_metrics(step: Path) -> None:
     """Takes out a step's validation that cannot be trusted, which Orbax would trip over."""
     file = step / _METRICS / _METRICS
-    try:
-        damaged = file.exists() and _altered(step, {_METRICS}) is not None
-    except ValueError:
-        damaged = True
+    damaged = file.exists() and _altered(step, {_METRICS}) is not None
     if damaged:
         print(f"warning: checkpoint {step}: its validation is damaged, left out", file=sys.stderr)
         file.unlink(missing_ok=True)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    said = " ".join(str(error).split())  # TensorStore says where first and why last
-    return (
-        f"{type(error).__name__}: {said if len(said) < 200 else f'{said[:60]} ... {said[-140:]}'}"
-    )
+def _reason(error: BaseException) -> str:
+    message = " ".join(str(error).split())  # TensorStore says where first and why last
+    if len(message) >= 200:
+        message = f"{message[:60]} ... {message[-140:]}"
+    return f"{type(error).__name__}: {message}"
 
 
 def _like(tree: Any) -> Any:

@@ -269,7 +269,9 @@ def saved_when_stopped(
       runs: the runs.
       settle: gives the runs their newest state.
     """
-    with signals.saving(lambda: any(run.is_unsaved for run in runs)):
+    # Of several processes none can save alone: JAX has them agree on SIGTERM, a Ctrl-C ends one.
+    is_alone = jax.process_count() == 1
+    with signals.saving(lambda: is_alone and any(run.is_unsaved for run in runs)):
         try:
             yield
         except signals.Stopped as stop:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from zfnet_jax import config as configs
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.core import devices
-from zfnet_jax.core.files import locked_folder, read_json, remove_partial, write_text
+from zfnet_jax.core.files import read_json, remove_partial, write_text
+from zfnet_jax.core.locks import locked_folder
 from zfnet_jax.data.source import Skipped, Splits, warn_of_skipped
 from zfnet_jax.networks import weights
 from zfnet_jax.networks.net import Net
