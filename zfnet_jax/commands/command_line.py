@@ -14,6 +14,7 @@ import tyro
 
 from zfnet_jax.core import signals
 from zfnet_jax.core.memory import keep_freed_memory
+from zfnet_jax.core.text import printable
 
 T = TypeVar("T")
 
@@ -102,7 +103,8 @@ def one_line_errors() -> Iterator[None]:
         message = str(error)
         if isinstance(error, OSError) and error.filename is not None and error.strerror:
             message = f"{error.filename}: {error.strerror}"
-        print(f"error: {' '.join(message.split()) or type(error).__name__}", file=sys.stderr)
+        line = printable(" ".join(message.split())) or type(error).__name__
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
 
 
