@@ -20,8 +20,9 @@ from timing import describe_machine
 from zfnet_jax.commands import command_line
 from zfnet_jax.data.pictures import open_pictures
 from zfnet_jax.data.shapes import Shapes
-from zfnet_jax.data.source import Example, Source
+from zfnet_jax.data.source import Source
 from zfnet_jax.experiments import overlap
+from zfnet_jax.experiments.image_pool import Pool
 from zfnet_jax.experiments.overlap import SIDE, near_duplicates, small_grey
 from zfnet_jax.experiments.planted import KINDS, Copies
 
@@ -29,21 +30,6 @@ STEEPNESS = 1.7
 """Of the made-up pictures' spectrum: as many pairs pass the sieve as of photographs, 0.4 %."""
 
 THRESHOLDS = (0.8, 0.85, 0.88, 0.9, 0.92, 0.95)
-
-
-class Some:
-    """The first pictures of a source, in an order drawn by a seed."""
-
-    def __init__(self, source: Source, count: int, seed: int) -> None:
-        self.source, self.class_names = source, source.class_names
-        self.items = np.random.default_rng(seed).permutation(len(source))[:count]
-        self.labels = source.labels[self.items]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Example:
-        return self.source[int(self.items[index])]
 
 
 def main(
@@ -68,7 +54,9 @@ def main(
     print(describe_machine(["jax", "numpy", "pillow"]))
     _plant("drawn pictures", Shapes("train", count, seed), seed)
     if images:
-        _plant("photographs", Some(open_pictures(images)[0], count, seed), seed)
+        photographs = Pool.of(open_pictures(images)[0])
+        drawn = np.random.default_rng(seed).permutation(len(photographs))[:count]
+        _plant("photographs", photographs.take(drawn), seed)
     if first and second:
         _match(first, second, seed)
 

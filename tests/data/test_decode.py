@@ -429,5 +429,5 @@ def test_heic():
 
 def test_heic_without_its_reader(monkeypatch):
     monkeypatch.setattr("zfnet_jax.data.decode.HAS_HEIF", False)
-    with pytest.raises(UnreadableImage, match="a HEIC picture, which needs the package pillow-hei"):
+    with pytest.raises(UnreadableImage, match="a HEIC picture; expected pillow-heif"):
         decode(HEIC_HEADER, 32)

@@ -9,7 +9,7 @@ from PIL import Image
 from zfnet_jax.data import scan
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.folder import open_folder
-from zfnet_jax.data.source import Splits
+from zfnet_jax.data.source import Splits, warn_of_skipped
 
 HTML_LIKE = "<img src=x onerror=alert(1)>"
 
@@ -111,7 +111,9 @@ def test_names_of_any_kind(root, name):
 @pytest.mark.skipif(os.name != "posix", reason="file names are Unicode")
 def test_names_that_are_not_text_are_skipped(root):
     os.rename(save(root / "cat" / "odd.png"), os.fsencode(root / "cat") + b"/\xff.png")
-    assert skipped(open_folder(root)) == {"cat/\\udcff.png": "its name is not valid UTF-8"}
+    assert skipped(open_folder(root)) == {
+        "cat/\\udcff.png": "its name holds control characters or is not valid UTF-8"
+    }
 
 
 def test_classes_are_sorted_by_code_point(tmp_path):
@@ -190,11 +192,147 @@ def test_train_and_val_folders(tmp_path):
         open_folder(tmp_path / "p")
 
 
-def test_train_folder_without_val(tmp_path):
-    for split in ("train", "test"):
-        save(tmp_path / split / "cat" / "0.png")
-    with pytest.raises(ValueError, match="holds test, train, expected train and val"):
-        open_folder(tmp_path)
+def fill(root: Path, *folders: str, count: int = 1) -> None:
+    for folder in folders:
+        for number in range(count):
+            save(root / folder / f"{number}.png", (number, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("folders", "train", "val", "said"),
+    [
+        ("training validation", "training", "validation", "taken for training, validation for"),
+        ("Train Val", "Train", "Val", "Train is taken for training, Val for validation"),
+        ("TRAIN DEV", "TRAIN", "DEV", "TRAIN is taken for training, DEV for validation"),
+        ("train valid test", "train", "valid", "valid for validation; left alone: test"),
+        ("train test", "train", "test", "train is taken for training, test for validation"),
+        ("train val extra", "train", "val", "val for validation; left alone: extra"),
+        ("train dev val", "train", "val", "val for validation; left alone: dev"),
+    ],
+)
+def test_split_folders_as_people_call_them(tmp_path, capsys, folders, train, val, said):
+    root = tmp_path / "pictures"
+    for folder in folders.split():
+        fill(root, f"{folder}/cat", f"{folder}/dog")
+    splits = open_folder(root)
+    assert names(splits) == (
+        [f"{train}/cat/0.png", f"{train}/dog/0.png"],
+        [f"{val}/cat/0.png", f"{val}/dog/0.png"],
+    )
+    assert splits.train.class_names == ("cat", "dog")
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    open_folder(root)
+    assert capsys.readouterr().err == "", "it is said once"
+
+
+def test_usual_split_folders_say_nothing(tmp_path, capsys):
+    root = tmp_path / "pictures"
+    fill(root, "train/cat", "train/dog", "val/cat", "val/dog")
+    open_folder(root)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("flat_test", [False, True])
+def test_a_training_folder_without_validation_is_split(tmp_path, capsys, flat_test):
+    """A test folder without classes, as competitions have it, holds nothing to validate on."""
+    root = tmp_path / "pictures"
+    fill(root, "train/cat", "train/dog", *(["test"] if flat_test else []), count=5)
+    train, val = names(open_folder(root))
+    assert (len(train), len(val)) == (8, 2)
+    assert all(name.startswith("train/") for name in train + val)
+    said = capsys.readouterr().err
+    assert "train is taken for training, and split, for validation" in said
+    assert ("left alone: test" in said) == flat_test
+
+
+SYSTEM_FOLDERS = [
+    *("__MACOSX", "@eaDir", "lost+found", ".Trashes", "$RECYCLE.BIN", ".thumbnails"),
+    *("System Volume Information", "#recycle"),
+]
+
+
+@pytest.mark.parametrize("inside", ["", "cat"])
+def test_system_folders_and_files_are_ignored(root, inside):
+    expected = everything(open_folder(root))
+    for folder in SYSTEM_FOLDERS:
+        save(root / inside / folder / "cat" / "0.png")
+        (root / inside / folder / "unreadable.png").write_bytes(b"x")
+    for file in ("Thumbs.db", "desktop.ini", ".DS_Store"):
+        (root / inside / file).write_bytes(b"x")
+    splits = open_folder(root)
+    assert everything(splits) == expected
+    assert splits.train.class_names == ("cat", "dog")
+    assert not splits.skipped
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_an_empty_class_is_left_out_and_named(tmp_path, capsys, split):
+    root = tmp_path / "pictures"
+    for folder in ("train/", "val/") if split else ("",):
+        fill(root, f"{folder}cat", f"{folder}dog", count=3)
+        (root / folder / "emu").mkdir()
+    (root / ("train/emu" if split else "emu") / "a.png").write_bytes(b"x")
+    splits = open_folder(root)
+    assert splits.train.class_names == ("cat", "dog")
+    assert "no readable pictures in emu, which is left out" in capsys.readouterr().err
+
+
+def test_names_that_differ_in_case_spaces_or_accents_form_are_one_class(tmp_path, capsys):
+    root = tmp_path / "pictures"
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    fill(root, "Cat", "cat", "cat ", "dog", composed, decomposed, count=2)
+    splits = open_folder(root)
+    assert splits.train.class_names == ("Cat", composed, "dog")
+    assert len(everything(splits)) == 12
+    for index in range(len(splits.train)):
+        example = splits.train[index]
+        folder = example.name.split("/")[0]
+        expected = {"cat": "Cat", "dog": "dog"}.get(folder.strip().lower(), composed)
+        assert splits.train.class_names[example.label] == expected
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "'Cat', 'cat', 'cat ' as Cat" in said
+    assert f"as {composed}" in said
+
+
+def test_splits_may_spell_their_classes_differently(tmp_path):
+    root = tmp_path / "pictures"
+    fill(root, "train/Cat", "train/dog", "val/cat ", "val/DOG")
+    splits = open_folder(root)
+    assert splits.train.class_names == splits.val.class_names == ("Cat", "DOG")
+    assert splits.val.labels.tolist() == [1, 0]
+
+
+def test_names_with_line_breaks_and_escape_sequences_are_skipped(root, capsys):
+    save(root / "cat" / "a\nb.png")
+    save(root / "dog" / "\x1b[31mred.png")
+    splits = open_folder(root)
+    reason = "its name holds control characters or is not valid UTF-8"
+    assert skipped(splits) == {"cat/a\\nb.png": reason, "dog/\\x1b[31mred.png": reason}
+    warn_of_skipped(splits.skipped)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "\x1b" not in said
+
+
+def test_repainted_pictures_change_the_identity(root):
+    """Under the same names, of the same size in bytes."""
+    for name in ("cat", "dog"):
+        for number in range(3):
+            save(root / name / f"{number:02}.bmp", (number, 0, 0))
+    before = open_folder(root)
+    assert open_folder(root).train.identity == before.train.identity != before.val.identity
+    name = next(name for name in before.train.names if name.endswith(".bmp"))
+    size = (root / name).stat().st_size
+    save(root / name, (0, 200, 0))
+    os.utime(root / name, ns=(0, 0))
+    assert (root / name).stat().st_size == size
+    after = open_folder(root)
+    assert after.train.names == before.train.names
+    assert after.train.identity != before.train.identity
+    assert after.val.identity == before.val.identity
 
 
 def test_a_class_may_be_called_train(root):
@@ -258,7 +396,7 @@ def test_exclude(root, tmp_path):
 
 
 def test_wrong_folders(root, tmp_path):
-    with pytest.raises(ValueError, match="absent does not exist, expected a folder of pictures"):
+    with pytest.raises(ValueError, match="absent does not exist, expected a folder with"):
         open_folder(tmp_path / "absent")
     with pytest.raises(ValueError, match=r"00\.png is not a folder"):
         open_folder(root / "cat" / "00.png")

@@ -27,15 +27,16 @@ def prepare(
     features: dict | None = None,
     file_format: str = "array_record",
     label: int | None = None,
+    brighter: int = 0,
 ) -> Path:
-    """Prepares a data set "tiny" whose picture i is i in red, of class i % 3."""
+    """Prepares a data set "tiny" whose picture i is i + `brighter` in red, of class i % 3."""
     if features is None:
         features = {
             "image": tfds.features.Image(),
             "label": tfds.features.ClassLabel(num_classes=3),
         }
     values = {
-        tfds.features.Image: picture,
+        tfds.features.Image: lambda number: picture(number + brighter),
         tfds.features.ClassLabel: lambda number: number % 3 if label is None else label,
         tfds.features.Text: lambda number: f"été/{number}.png",
     }
@@ -79,6 +80,18 @@ def test_items(tmp_path, val):
     assert sorted(reds) == list(range(12))
     assert splits.train.labels.dtype == np.int32
     assert splits.val[0].name == f"{val}/0"
+
+
+def test_names_and_identity(tmp_path):
+    identities = []
+    for folder, brighter in (("a", 0), ("b", 0), ("repainted", 100)):
+        prepare(tmp_path / folder, {"train": 4, "validation": 2}, brighter=brighter)
+        splits = open_tfds(f"tfds:tiny@{tmp_path / folder}")
+        assert splits.train.names == ("train/0", "train/1", "train/2", "train/3")
+        assert splits.val.names == ("validation/0", "validation/1")
+        identities.append((splits.train.identity, splits.val.identity))
+    assert identities[0] == identities[1]
+    assert not set(identities[0]) & set(identities[2])
 
 
 def test_validation_is_preferred_to_test(tmp_path):

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from voc_files import write_voc
 
 from zfnet_jax.data.voc import CLASSES, average_precision, open_voc
@@ -11,6 +12,10 @@ from zfnet_jax.experiments.transfer import transfer_voc
 def test_a_split(tmp_path: Path):
     found = open_voc(write_voc(tmp_path / "VOC2012"), "train")
     assert found.names == tuple(f"JPEGImages/2008_{number}.jpg" for number in (1, 2, 3, 4))
+    before = found.identity
+    assert before == open_voc(tmp_path / "VOC2012", "train").identity
+    Image.new("RGB", (50, 40)).save(tmp_path / "VOC2012" / found.names[3])
+    assert found.identity != before, "repainted under the same name"
     assert found.present.shape == (4, 20)
     row = dict(zip(CLASSES, found.present[1], strict=True))
     assert (row["cat"], row["person"], row["dog"]) == (0, 1, -1)

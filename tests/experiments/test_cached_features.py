@@ -39,6 +39,7 @@ class Counting:
 
     def __init__(self, gone: int | None = None) -> None:
         self.class_names, self.labels = SOURCE.class_names, SOURCE.labels
+        self.names, self.identity = SOURCE.names, SOURCE.identity
         self.gone, self.read = gone, 0
 
     def __len__(self) -> int:

@@ -83,9 +83,9 @@ def test_the_mean_of_per_class_accuracies():
 
 def test_a_pool_of_splits():
     train, val = Shapes("train", 12, seed=3), Shapes("val", 8, seed=3)
-    pool = Pool.of(train, val, origin="shapes")
+    pool = Pool.of(train, val)
     assert len(pool) == 20
-    assert (pool.names[0], pool.names[12]) == ("shapes/0/0", "shapes/1/0")
+    assert (pool.names[0], pool.names[12]) == ("train/0", "val/0")
     np.testing.assert_array_equal(pool.labels, np.concatenate([train.labels, val.labels]))
     np.testing.assert_array_equal(np.asarray(pool[13].image), np.asarray(val[1].image))
     classes = np.unique(pool.labels)[[0, 2, 3]]

@@ -13,7 +13,7 @@ from zfnet_jax.experiments.record import Record
 from zfnet_jax.experiments.transfer import PRE_TRAINED, SCRATCH, Plan, Row, expect_recipe, rows
 from zfnet_jax.experiments.transfer_tables import FIG_9, VOC_2012, transfer_text, voc_text
 
-POOL = Pool.of(Shapes("train", 150, seed=0), origin="shapes")
+POOL = Pool.of(Shapes("train", 150, seed=0))
 PLAN = Plan((1, 3), folds=2, most_test=5)
 FEATURES = np.zeros((len(POOL), 4), np.float32)
 

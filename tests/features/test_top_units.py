@@ -32,6 +32,8 @@ class Noise:
 
     gone: int = IMAGES
     class_names: tuple[str, ...] = ("even", "odd")
+    names: tuple[str, ...] = tuple(f"{number}.png" for number in range(IMAGES))
+    identity: str = "noise"
 
     def __len__(self) -> int:
         return IMAGES

@@ -8,8 +8,9 @@ import numpy as np
 
 from zfnet_jax.commands import command_line
 from zfnet_jax.core.files import output_folder
+from zfnet_jax.data.class_names import class_folder, class_key
 from zfnet_jax.data.config import DataConfig
-from zfnet_jax.data.folder import FolderSource, open_folder
+from zfnet_jax.data.folder import open_folder
 from zfnet_jax.data.source import warn_of_skipped
 
 
@@ -36,25 +37,24 @@ def main(
       val_fraction: the part of each class that goes to validation, 0..1 exclusive.
       seed: of the draw of classes, and of that part.
     """
-    kind, _, place = source.partition(":")
-    command_line.expect("source", source, kind == "folder" and bool(place), "folder:PATH")
+    kind, _, folder = source.partition(":")
+    command_line.expect("source", source, kind == "folder" and bool(folder), "folder:PATH")
     command_line.expect("seed", seed, seed >= 0, "0 or more")
-    splits = open_folder(place, val_fraction=val_fraction, seed=seed)
+    splits = open_folder(folder, val_fraction=val_fraction, seed=seed)
     warn_of_skipped(splits.skipped)
-    assert isinstance(splits.train, FolderSource)
-    assert isinstance(splits.val, FolderSource)
     names = splits.train.class_names
     command_line.expect("source", source, len(names) >= 4, "4 classes or more")
-    command_line.expect(
-        "source", source, splits.train.names[0].split("/")[0] in names, "PATH/CLASS/PICTURE"
-    )
+    first = class_key(class_folder(splits.train.names[0], depth=0))
+    listed = first in map(class_key, names)
+    command_line.expect("source", source, listed, "PATH/CLASS/PICTURE")
     drawn = np.array_split(np.random.default_rng(seed).permutation(len(names)), 2)[half]
     with output_folder(out) as made:
         for name, split in (("train", splits.train), ("val", splits.val)):
             chosen = np.flatnonzero(np.isin(split.labels, drawn))
             text = "".join(f"{split.names[item]}\n" for item in chosen)
-            (made / f"{name}.txt").write_text(text)
-        (made / "classes.txt").write_text("".join(f"{names[k]}\n" for k in sorted(drawn)))
+            (made / f"{name}.txt").write_text(text, "utf-8")
+        classes = "".join(f"{names[k]}\n" for k in sorted(drawn))
+        (made / "classes.txt").write_text(classes, "utf-8")
     print(
         f"wrote train.txt, val.txt and classes.txt to {out}: {len(drawn)} of {len(names)} classes"
     )

@@ -11,6 +11,7 @@ import tyro
 
 from zfnet_jax.commands import command_line
 from zfnet_jax.core.files import expect_free, output_folder, write_json
+from zfnet_jax.data.folder import split_folders
 from zfnet_jax.data.pictures import Pictures, open_pictures
 from zfnet_jax.data.source import Skipped, warn_of_skipped
 from zfnet_jax.experiments.overlap import (
@@ -132,7 +133,7 @@ def _collect(folder: Path) -> Collection:
 def _summary(collection: Collection, items: np.ndarray) -> dict[str, Any]:
     """A collection, and its pictures that are in a pair, by class."""
     names = [collection.names[item] for item in np.unique(items)]
-    split = {"train", "val"} <= {name.split("/")[0] for name in collection.names}
+    split = None not in split_folders(collection.folder)
     classes = Counter("/".join(PurePosixPath(name).parts[:-1][split:][:1]) for name in names)
     return {
         "folder": str(collection.folder),
@@ -154,8 +155,8 @@ def _best_by_name(collection: Collection, items: np.ndarray, pairs: Pairs) -> di
 
 
 def _in_a_class(name: str) -> bool:
-    """Whether a list that data sources accept can hold the name: CLASS/PICTURE, in one line."""
-    return "/" in name and "\n" not in name and "\r" not in name
+    """Whether a list that data sources accept can hold the name: CLASS/PICTURE."""
+    return "/" in name
 
 
 def _told(summary: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from zfnet_jax.data.pixel_modes import (
     expect_filled_colours,
     expect_known_values,
     has_deep_colours,
+    tiff_tags,
 )
 
 RULES = 2
@@ -198,7 +199,7 @@ def _refusing_damage(form: str | None) -> Iterator[None]:
 def _why_unidentified(encoded: bytes) -> str:
     if encoded[4:8] == b"ftyp" and encoded[8:12] in _HEIF_BRANDS:
         if not HAS_HEIF:
-            return "a HEIC picture, which needs the package pillow-heif; it is not installed"
+            return "a HEIC picture; expected pillow-heif: pip install 'zfnet-jax[heic]'"
         return "damaged HEIF file"
     if encoded.startswith(_TIFF_MAGIC):
         return "a TIFF file that is damaged, or whose pixels are of a kind that cannot be read"
@@ -208,7 +209,7 @@ def _why_unidentified(encoded: bytes) -> str:
 def _expect_within_limits(picture: Image.Image, encoded: bytes) -> None:
     """Raises UnreadableImage where decoding would take too much memory or time."""
     width, height = picture.size
-    tags = getattr(picture, "tag_v2", {})  # TIFF only: a tile may be larger than its picture.
+    tags = tiff_tags(picture)  # A tile may be larger than its picture.
     for across, down in ((width, height), (tags.get(TILEWIDTH, 0), tags.get(TILELENGTH, 0))):
         if max(across, down) > MAX_SIDE:
             raise UnreadableImage(
@@ -239,7 +240,7 @@ def _bytes_per_pixel(picture: Image.Image, scans: int) -> int:
     return held + (_COEFFICIENT_BYTES * bands if scans > 1 else 0)
 
 
-def _block_bytes(picture: Image.Image, tags: Any) -> int:
+def _block_bytes(picture: Image.Image, tags: Mapping[int, Any]) -> int:
     """What libtiff holds of a compressed TIFF at a time: a strip, or a tile."""
     if picture.info.get("compression") == "raw":
         return 0

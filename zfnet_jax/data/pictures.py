@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from zfnet_jax.core import identity
 from zfnet_jax.data.decode import decode
-from zfnet_jax.data.folder import files_below
-from zfnet_jax.data.scan import is_picture_name, scan
+from zfnet_jax.data.folder_files import files_below
+from zfnet_jax.data.scan import digest_of, is_picture_name, scan
 from zfnet_jax.data.source import Example, Skipped
 
 
@@ -18,16 +19,28 @@ class Pictures:
 
     Attributes:
       paths: the files.
+      digests: a digest of the bytes of each, as they were then.
       class_names: none; the label of every picture is 0.
     """
 
     paths: tuple[Path, ...]
+    digests: tuple[str, ...]
     class_names: tuple[str, ...] = ()
 
     @property
     def labels(self) -> np.ndarray:
         """Zeros, (N,) int32."""
         return np.zeros(len(self.paths), np.int32)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The paths."""
+        return tuple(map(str, self.paths))
+
+    @property
+    def identity(self) -> str:
+        """As `Source.identity`."""
+        return identity.of_json([self.names, self.digests])
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -36,11 +49,11 @@ class Pictures:
         return Example(self.paths[index].read_bytes(), 0, str(self.paths[index]))
 
 
-def open_pictures(places: Sequence[Path]) -> tuple[Pictures, list[Skipped]]:
+def open_pictures(paths: Sequence[Path]) -> tuple[Pictures, list[Skipped]]:
     """Opens pictures by their names.
 
     Args:
-      places: files, each of which must be a readable picture, and folders, in which what is not
+      paths: files, each of which must be a readable picture, and folders, in which what is not
         one is skipped. The pictures of a folder are all below it, also through links, sorted by
         name.
 
@@ -48,23 +61,25 @@ def open_pictures(places: Sequence[Path]) -> tuple[Pictures, list[Skipped]]:
       The pictures, and the files skipped.
 
     Raises:
-      ValueError: a file is no picture, a place does not exist, or there are no pictures.
+      ValueError: a file is no picture, a path does not exist, or there are no pictures.
     """
-    paths: list[Path] = []
+    opened: list[tuple[Path, str]] = []
     skipped: list[Skipped] = []
-    for place in places:
-        if place.is_dir():
-            good, bad = scan(place, filter(is_picture_name, files_below(place)))
-            paths += [place / name for name in good]
-            skipped += bad
-        elif place.is_file():
+    for path in paths:
+        if path.is_dir():
+            scanned = scan(path, filter(is_picture_name, files_below(path)))
+            opened += [(path / name, digest) for name, digest in scanned.digests.items()]
+            skipped += scanned.skipped
+        elif path.is_file():
+            encoded = path.read_bytes()
             try:
-                decode(place.read_bytes(), 8)
+                decode(encoded, 8)
             except ValueError as error:
-                raise ValueError(f"{place}: {error}") from error
-            paths.append(place)
+                raise ValueError(f"{path}: {error}") from error
+            opened.append((path, digest_of(encoded)))
         else:
-            raise ValueError(f"{place}: expected a picture or a folder, there is none")
-    if not paths:
-        raise ValueError(f"{', '.join(map(str, places))}: expected at least one readable picture")
-    return Pictures(tuple(paths)), skipped
+            raise ValueError(f"{path}: expected a picture or a folder, there is none")
+    if not opened:
+        raise ValueError(f"{', '.join(map(str, paths))}: expected at least one readable picture")
+    files, digests = zip(*opened, strict=True)
+    return Pictures(files, digests), skipped

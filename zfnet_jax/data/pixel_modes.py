@@ -33,7 +33,7 @@ signed 8-bit values, and 16-bit colours that fill 14 bits or fewer, since Pillow
 bits alone. ICC profiles and gamma are not applied.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +44,7 @@ from PIL.TiffImagePlugin import (
     PHOTOMETRIC_INTERPRETATION,
     PLANAR_CONFIGURATION,
     SAMPLEFORMAT,
+    TiffImageFile,
 )
 
 BACKGROUND = 255
@@ -132,10 +133,10 @@ def expect_known_values(picture: Image.Image) -> None:
     Raises:
       UnreadableImage: the values are signed and of 8 bits, or colours of more bits in planes.
     """
-    bits = max(_tags(picture).get(BITSPERSAMPLE, (8,)))
-    if picture.mode == "L" and _SIGNED in _tags(picture).get(SAMPLEFORMAT, ()):
+    bits = max(tiff_tags(picture).get(BITSPERSAMPLE, (8,)))
+    if picture.mode == "L" and _SIGNED in tiff_tags(picture).get(SAMPLEFORMAT, ()):
         raise UnreadableImage("signed 8-bit grey values, expected 0 to 255")
-    if bits > 8 and _tags(picture).get(PLANAR_CONFIGURATION) == _SEPARATE_PLANES:
+    if bits > 8 and tiff_tags(picture).get(PLANAR_CONFIGURATION) == _SEPARATE_PLANES:
         raise UnreadableImage(f"{bits}-bit colours in separate planes, expected 8 bits")
 
 
@@ -159,9 +160,9 @@ def expect_filled_colours(picture: Image.Image) -> None:
         raise UnreadableImage("16-bit colours that fill 14 bits or fewer, expected up to 65,535")
 
 
-def _tags(picture: Image.Image) -> Any:
+def tiff_tags(picture: Image.Image) -> Mapping[int, Any]:
     """A TIFF's tags; other formats have none."""
-    return getattr(picture, "tag_v2", {})
+    return picture.tag_v2 if isinstance(picture, TiffImageFile) else {}
 
 
 def _extremes(picture: Image.Image) -> np.ndarray:
@@ -177,7 +178,7 @@ def _deep_grey(picture: Image.Image) -> Averageable:
             f"grey values from {lowest:,.0f} to {highest:,.0f}, expected 0 to 65,535 at most"
         )
     largest = (1 << _depth(picture, int(highest))) - 1
-    inverted = _tags(picture).get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO
+    inverted = tiff_tags(picture).get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO
 
     def to_rgb(small: Image.Image) -> np.ndarray:
         grey = np.asarray(small).astype(np.float32) * (255 / largest)
@@ -190,7 +191,7 @@ def _depth(picture: Image.Image, largest: int) -> int:
     """How many bits a grey picture's values have, by the rule of this module."""
     if picture.format in _FULL_RANGE_FORMATS:
         return 16
-    (stated,) = _tags(picture).get(BITSPERSAMPLE, (16,))
+    (stated,) = tiff_tags(picture).get(BITSPERSAMPLE, (16,))
     if stated < 16:
         return stated
     return next(bits for bits in GREY_DEPTHS if largest < 1 << bits)

@@ -13,14 +13,17 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import PIL
 from PIL import Image
 from tqdm import tqdm
 
 from zfnet_jax import __version__
+from zfnet_jax.core import identity
 from zfnet_jax.core.devices import processors
 from zfnet_jax.core.files import write_text
+from zfnet_jax.core.text import is_plain, printable
 from zfnet_jax.data.decode import FORMATS, HAS_HEIF, HEIF_SUFFIXES, RULES, decode
 from zfnet_jax.data.pixel_modes import UnreadableImage
 from zfnet_jax.data.source import Skipped
@@ -31,51 +34,75 @@ _BATCH = 1024  # Files handed to the threads at a time.
 _CANNOT_BE_READ = "cannot be read: "  # Said of a file, not of its bytes: never cached.
 
 
-def scan(root: Path, names: Iterable[str]) -> tuple[list[str], list[Skipped]]:
+class Scan(NamedTuple):
+    """Which files are readable pictures.
+
+    Attributes:
+      digests: by name, sorted, a digest of each readable picture's bytes, as `digest_of`.
+      skipped: the other files with their reasons, sorted.
+    """
+
+    digests: dict[str, str]
+    skipped: list[Skipped]
+
+
+class _Outcome(NamedTuple):
+    """What was found out about a file: the reason why it is skipped, or else its bytes' digest."""
+
+    reason: str
+    digest: str
+
+
+def scan(root: Path, names: Iterable[str]) -> Scan:
     """Sorts out which files are pictures that `decode` accepts.
+
+    A file whose name holds control characters, such as a line break, is skipped: lists of pictures
+    have one name a line.
 
     Args:
       root: the folder that the names are relative to.
       names: the files, with forward slashes.
-
-    Returns:
-      The names of the readable pictures and the other files with their reasons, each sorted.
     """
     cache_file = _cache_file(root)
     known = _read_cache(cache_file)
-    reasons: dict[str, str] = {}  # Empty for a readable picture.
+    outcomes: dict[str, _Outcome] = {}
     changed: dict[str, list[int]] = {}
     for name in names:
         try:
-            stamp = _stamp(root / name)
+            stamp = _stamp(root, name)
         except UnreadableImage as error:
-            reasons[name] = str(error)
+            outcomes[name] = _Outcome(str(error), "")
             continue
-        *known_stamp, reason = known.get(name, [""])
+        *known_stamp, reason, digest = known.get(name, ["", ""])
         if stamp == known_stamp:
-            reasons[name] = reason
+            outcomes[name] = _Outcome(reason, digest)
         else:
             changed[name] = stamp
     try:
-        for name, reason in _check_all(root, sorted(changed)):
-            reasons[name] = reason
-            if not reason.startswith(_CANNOT_BE_READ):
-                known[name] = [*changed[name], reason]
+        for name, outcome in _check_all(root, sorted(changed)):
+            outcomes[name] = outcome
+            if not outcome.reason.startswith(_CANNOT_BE_READ):
+                known[name] = [*changed[name], *outcome]
     finally:  # An interrupted scan goes on where it stopped.
         if changed:
             _write_cache(cache_file, known)
-    usable = sorted(name for name, reason in reasons.items() if not reason)
-    skipped = [Skipped(_printable(name), reason) for name, reason in reasons.items() if reason]
-    return usable, sorted(skipped)
+    digests = {name: digest for name, (reason, digest) in sorted(outcomes.items()) if not reason}
+    skipped = [
+        Skipped(printable(name), printable(reason))
+        for name, (reason, _) in outcomes.items()
+        if reason
+    ]
+    return Scan(digests, sorted(skipped))
+
+
+def digest_of(encoded: bytes) -> str:
+    """A digest of a picture's size and of a sample of its bytes: 64 bits, since there are many."""
+    return identity.of_sample(encoded)[:16]
 
 
 def is_picture_name(name: str) -> bool:
     """Whether the suffix is one of those of the formats that `decode` reads, in any case."""
     return PurePosixPath(name).suffix.lower() in _suffixes()
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 @cache
@@ -84,11 +111,12 @@ def _suffixes() -> frozenset[str]:
     return HEIF_SUFFIXES | {suffix for suffix, form in known if form in FORMATS}
 
 
-def _stamp(path: Path) -> list[int]:
+def _stamp(root: Path, name: str) -> list[int]:
     """What changes when a picture's file does: its size in bytes and its time in nanoseconds."""
-    if _printable(str(path)) != str(path):
-        raise UnreadableImage("its name is not valid UTF-8")
-    if not is_picture_name(path.name):
+    if not is_plain(name):
+        raise UnreadableImage("its name holds control characters or is not valid UTF-8")
+    path = root / name
+    if not is_picture_name(name):
         raise UnreadableImage(f"not a picture's suffix: {path.suffix or 'none'}")
     try:
         status = path.stat()
@@ -99,36 +127,37 @@ def _stamp(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _check_all(root: Path, names: list[str]) -> Iterator[tuple[str, str]]:
+def _check_all(root: Path, names: list[str]) -> Iterator[tuple[str, _Outcome]]:
     bar = tqdm(total=len(names), desc="checking pictures", unit="", delay=2, disable=None)
     with bar, ThreadPoolExecutor(processors()) as pool:
         for start in range(0, len(names), _BATCH):
             batch = names[start : start + _BATCH]
-            reasons = pool.map(lambda name: _check(root / name), batch)
-            for name, reason in zip(batch, reasons, strict=True):
+            outcomes = pool.map(lambda name: _check(root / name), batch)
+            for name, outcome in zip(batch, outcomes, strict=True):
                 bar.update()
-                yield name, reason
+                yield name, outcome
 
 
-def _check(path: Path) -> str:
-    """The reason why a picture cannot be used, or nothing."""
+def _check(path: Path) -> _Outcome:
+    """Decodes a picture."""
     try:
-        decode(path.read_bytes(), _FRAME)
+        encoded = path.read_bytes()
+        decode(encoded, _FRAME)
     except UnreadableImage as error:
-        return str(error)
+        return _Outcome(str(error), "")
     except OSError as error:
-        return f"{_CANNOT_BE_READ}{error.strerror}"
-    return ""
+        return _Outcome(f"{_CANNOT_BE_READ}{error.strerror}", "")
+    return _Outcome("", digest_of(encoded))
 
 
 def _cache_file(root: Path) -> Path:
-    place = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    return Path(place) / "zfnet_jax" / "scans" / f"{key}.json"
+    return Path(caches) / "zfnet_jax" / "scans" / f"{key}.json"
 
 
 def _read_cache(file: Path) -> dict[str, list]:
-    """By name: size, time, reason; empty if missing, damaged or another reader's."""
+    """By name: size, time, reason, digest; empty if missing, damaged or another reader's."""
     try:
         stored = json.loads(file.read_text("utf-8"))
         return stored["files"] if stored["reader"] == _READER else {}
@@ -137,7 +166,7 @@ def _read_cache(file: Path) -> dict[str, list]:
 
 
 def _write_cache(file: Path, known: dict[str, list]) -> None:
-    """Replaces the cache in one step; without a writable place the next scan decodes again."""
+    """Replaces the cache in one step; without a writable folder the next scan decodes again."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps({"reader": _READER, "files": known}))

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
+from zfnet_jax.core import identity
 from zfnet_jax.data.shapes_classes import CLASSES, Piece
 from zfnet_jax.data.shapes_drawing import (
     TEXTURES,
@@ -103,6 +104,19 @@ class Shapes:
     def labels(self) -> np.ndarray:
         """The label of every item, (N,) int32: the classes in turn."""
         return np.arange(self.length, dtype=np.int32) % len(_NAMES)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each picture is called: the split and its number in it."""
+        return tuple(f"{self.split}/{index}" for index in range(self.length))
+
+    @property
+    def identity(self) -> str:
+        """As `Source.identity`; a picture is drawn, in case the drawing has changed."""
+        image = self[self.length - 1].image
+        assert isinstance(image, np.ndarray), "drawn, not encoded"
+        drawn = identity.of_sample(image.tobytes())
+        return identity.of_json([self.split, self.length, self.seed, self.size, drawn])
 
     def __len__(self) -> int:
         return self.length

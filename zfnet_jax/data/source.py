@@ -4,10 +4,13 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+
+from zfnet_jax.core.text import printable
 
 
 class Example(NamedTuple):
@@ -37,13 +40,38 @@ class Source(Protocol):
         """The label of every item, (N,) int32; may read the whole source once."""
         ...
 
+    @property
+    def names(self) -> Sequence[str]:
+        """A name for every item, unique in its data set, without opening any.
+
+        Two sources of one data set share a picture where they share its name.
+        """
+        ...
+
+    @property
+    def identity(self) -> str:
+        """A digest of the items' names, and of a sample of what is stored for them.
+
+        It differs where pictures were changed under the same names.
+        """
+        ...
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
 
 
+class NoDataSet(ValueError):
+    """There is no data set where a configuration says that there is one."""
+
+
 class Skipped(NamedTuple):
-    """A file that looked like a picture and could not be used, with the reason in one line."""
+    """A file that looked like a picture and could not be used.
+
+    Attributes:
+      name: of the file, printable.
+      reason: why, in one line.
+    """
 
     name: str
     reason: str
@@ -54,9 +82,15 @@ def warn_of_skipped(skipped: Sequence[Skipped], where: str = "") -> None:
     if skipped:
         name, reason = skipped[0]
         print(
-            f"warning: skipped {len(skipped)} files{where}, such as {name}: {reason}",
+            f"warning: skipped {len(skipped)} files{printable(where)}, such as {name}: {reason}",
             file=sys.stderr,
         )
+
+
+@cache
+def say_once(message: str) -> None:
+    """Says on stderr how a data set was read, once in a process however often it is opened."""
+    print(f"note: {printable(message)}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -83,17 +117,11 @@ def expect_all_there(source: Source) -> Iterator[None]:
         ) from error
 
 
-def pictures_of(source: Source) -> list[Any] | None:
-    """Which pictures of its data set a source has; None for drawn ones, which no split shares."""
-    which = getattr(source, "names", getattr(source, "indices", None))
-    return None if which is None else list(which)
-
-
 def same_data_set(one: str, other: str) -> bool:
     """Whether two values of `DataConfig.source` name one data set, folders by any path."""
-    (kind, _, place), (its, _, elsewhere) = one.partition(":"), other.partition(":")
-    if kind == its == "folder":
-        return Path(place).expanduser().resolve() == Path(elsewhere).expanduser().resolve()
+    (kind, _, path), (other_kind, _, other_path) = one.partition(":"), other.partition(":")
+    if kind == other_kind == "folder":
+        return Path(path).expanduser().resolve() == Path(other_path).expanduser().resolve()
     return one == other
 
 

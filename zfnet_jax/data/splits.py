@@ -23,17 +23,22 @@ def open_splits(config: DataConfig, seed: int = 0, *, minimum: int = 2) -> Split
     Raises:
       ValueError: there is no such source, or it cannot be used.
     """
-    kind, _, place = config.source.partition(":")
+    kind, _, where = config.source.partition(":")
     if kind != "folder":
-        for name in ("train_list", "val_list", "exclude"):
-            if getattr(config, name) is not None:
+        lists = {
+            "train_list": config.train_list,
+            "val_list": config.val_list,
+            "exclude": config.exclude,
+        }
+        for name, path in lists.items():
+            if path is not None:
                 raise ValueError(f"data.{name}: expected a folder: source, not {config.source!r}")
     match kind:
         case "shapes":
             return Splits(Shapes("train", SHAPES_TRAIN, seed), Shapes("val", SHAPES_VAL, seed))
-        case "folder" if place:
+        case "folder" if where:
             return open_folder(
-                place,
+                where,
                 val_fraction=config.val_fraction,
                 seed=seed,
                 train_list=config.train_list,
@@ -41,11 +46,11 @@ def open_splits(config: DataConfig, seed: int = 0, *, minimum: int = 2) -> Split
                 minimum=minimum,
                 exclude=config.exclude,
             )
-        case "tfds" if place:
+        case "tfds" if where:
             # Imported here, since tensorflow-datasets alone takes seconds to import.
             from zfnet_jax.data.tfds import open_tfds
 
-            return open_tfds(place, val_fraction=config.val_fraction, seed=seed)
+            return open_tfds(where, val_fraction=config.val_fraction, seed=seed)
     raise ValueError(
         f"data source {config.source!r}: expected shapes, folder:PATH or tfds:NAME[@DIR]"
     )

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from zfnet_jax.core import identity
 from zfnet_jax.core.extras import import_extra
-from zfnet_jax.data.source import Example, Source, Splits
+from zfnet_jax.data.source import Example, NoDataSet, Source, Splits
 
 _VALIDATION_SPLITS = ("validation", "val", "test")
 _BATCH = 1024  # Records read at a time for their labels.
@@ -25,6 +26,7 @@ class TfdsSource:
       class_names: the name of each label.
       split: what the split is called.
       indices: (N,) the records that belong to this source, in order.
+      files: those that hold the records.
     """
 
     records: Any
@@ -32,6 +34,21 @@ class TfdsSource:
     class_names: tuple[str, ...]
     split: str
     indices: np.ndarray
+    files: tuple[Path, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each record is called: its split and its number in it."""
+        return tuple(f"{self.split}/{index}" for index in self.indices.tolist())
+
+    @property
+    def identity(self) -> str:
+        """As `Source.identity`, of a sample of the bytes of each file."""
+        digests = []
+        for path in self.files:
+            with path.open("rb") as file:
+                digests.append(identity.of_sample(file))
+        return identity.of_json([self.split, self.indices.tolist(), digests])
 
     @property
     def labels(self) -> np.ndarray:
@@ -51,11 +68,13 @@ class TfdsSource:
         return len(self.indices)
 
     def __getitem__(self, index: int) -> Example:
-        place = int(self.indices[index])
-        record = self.records[place]
-        image, label, name = self.keys
-        called = record[name].decode("utf-8", "replace") if name else f"{self.split}/{place}"
-        return Example(record[image], int(record[label]), called)
+        number = int(self.indices[index])
+        record = self.records[number]
+        image, label, file_name = self.keys
+        name = f"{self.split}/{number}"
+        if file_name:
+            name = record[file_name].decode("utf-8", "replace")
+        return Example(record[image], int(record[label]), name)
 
 
 def open_tfds(spec: str, *, val_fraction: float = 0.2, seed: int = 0) -> Splits:
@@ -93,12 +112,14 @@ def open_tfds(spec: str, *, val_fraction: float = 0.2, seed: int = 0) -> Splits:
         records = builder.as_data_source(
             split, decoders={image: tfds.decode.SkipDecoding()}, file_format="array_record"
         )
-        _check_shards(name, splits[split].filepaths)
+        files = tuple(Path(file) for file in splits[split].filepaths)
+        _expect_files(name, files)
         everything = np.arange(len(records))
         chosen = everything if indices is None else indices
         names = tuple(features[label].names)
-        opened = TfdsSource(records, (image, label, file_name), names, split, chosen)
-        _check_first(name, opened)
+        keys = (image, label, file_name)
+        opened = TfdsSource(records, keys, names, split, chosen, files)
+        _expect_labels(name, opened)
         return opened
 
     for split in _VALIDATION_SPLITS:
@@ -117,45 +138,46 @@ def _find(name: str, folder: str) -> Any:
     """The builder of a prepared data set, from its files alone."""
     from tensorflow_datasets.core import read_only_builder, registered
 
-    where = {"data_dir": str(Path(folder).expanduser())} if folder else {}
-    place = where.get("data_dir", "the default folder of TensorFlow Datasets")
+    options = {"data_dir": str(Path(folder).expanduser())} if folder else {}
+    searched = options.get("data_dir", "the default folder of TensorFlow Datasets")
     try:
-        builder = read_only_builder.builder_from_files(name, **where)
+        builder = read_only_builder.builder_from_files(name, **options)
         formats = {str(form.value) for form in builder.info.available_file_formats()}
     except registered.DatasetNotFoundError as error:
-        raise ValueError(
-            f"no prepared data set {name} in {place}, expected NAME/VERSION/dataset_info.json there"
+        raise NoDataSet(
+            f"no prepared data set {name} in {searched}, expected NAME/VERSION/dataset_info.json "
+            "there"
         ) from error
     except Exception as error:  # Damaged JSON raises JSON's, protobuf's and tfds's own errors.
         reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"cannot open the data set {name!r} in {place}: {reason}") from error
+        raise ValueError(f"cannot open the data set {name!r} in {searched}: {reason}") from error
     if "array_record" not in formats:
         raise ValueError(
-            f"{name} in {place} is stored as {', '.join(sorted(formats))}, expected array_record"
+            f"{name} in {searched} is stored as {', '.join(sorted(formats))}, expected array_record"
             f": prepare it with `tfds build {name} --file_format=array_record`"
         )
     return builder
 
 
 def _only_feature(name: str, features: Any, kind: type, usual: str) -> str:
-    found = [key for key, feature in features.items() if isinstance(feature, kind)]
-    if usual in found:
+    keys = [key for key, feature in features.items() if isinstance(feature, kind)]
+    if usual in keys:
         return usual
-    if len(found) != 1:
+    if len(keys) != 1:
         raise ValueError(
-            f"{name} has {len(found)} {kind.__name__} features among {', '.join(features)}; "
+            f"{name} has {len(keys)} {kind.__name__} features among {', '.join(features)}; "
             f"expected one, or one called {usual}"
         )
-    return found[0]
+    return keys[0]
 
 
-def _check_shards(name: str, files: Sequence[Any]) -> None:
-    missing = [str(file) for file in files if not Path(file).exists()]
+def _expect_files(name: str, files: Sequence[Path]) -> None:
+    missing = [file for file in files if not file.exists()]
     if missing:
         raise ValueError(f"{name} lacks {len(missing)} of its {len(files)} files: {missing[0]}")
 
 
-def _check_first(name: str, source: Source) -> None:
+def _expect_labels(name: str, source: Source) -> None:
     if not len(source):
         raise ValueError(f"{name} has an empty split, expected at least one record")
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zfnet_jax.core import identity
 from zfnet_jax.data.source import Example
 
 CLASSES = (
@@ -45,6 +46,15 @@ class Voc:
         """The first class that is in each picture, (N,) int32; 0 where there is none."""
         return (self.present == 1).argmax(axis=1).astype(np.int32)
 
+    @property
+    def identity(self) -> str:
+        """As `Source.identity`; opens every picture."""
+        digests = []
+        for name in self.names:
+            with (self.root / name).open("rb") as file:
+                digests.append(identity.of_sample(file))
+        return identity.of_json([self.names, digests])
+
     def __getitem__(self, index: int) -> Example:
         name = self.names[index]
         return Example((self.root / name).read_bytes(), int(self.labels[index]), name)
@@ -66,11 +76,11 @@ def open_voc(root: Path, split: str) -> Voc:
     columns, names = [], None
     for name in CLASSES:
         path = root / _LISTS / f"{name}_{split}.txt"
-        found = _read(path)
-        if names is not None and list(found) != names:
+        values = _read(path)
+        if names is not None and list(values) != names:
             raise ValueError(f"{path}: expected the pictures of {CLASSES[0]}_{split}.txt, in order")
-        names = list(found)
-        columns.append(list(found.values()))
+        names = list(values)
+        columns.append(list(values.values()))
     assert names is not None
     pictures = tuple((_PICTURES / f"{name}.jpg").as_posix() for name in names)
     missing = [name for name in pictures if not (root / name).is_file()]
@@ -89,16 +99,16 @@ def _read(path: Path) -> dict[str, int]:
         raise ValueError(
             f"{path}: {error.strerror}; expected the folder VOC2012 as distributed"
         ) from error
-    found = {}
+    values: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         match line.split():
-            case [name, ("-1" | "0" | "1") as value] if name not in found:
-                found[name] = int(value)
+            case [name, ("-1" | "0" | "1") as value] if name not in values:
+                values[name] = int(value)
             case _:
                 raise ValueError(f"{path}, line {number}: {line!r}, expected PICTURE -1, 0 or 1")
-    if not found:
+    if not values:
         raise ValueError(f"{path}: expected at least one picture")
-    return found
+    return values
 
 
 def average_precision(scores: np.ndarray, present: np.ndarray) -> float:

@@ -5,7 +5,6 @@ choice). The feature of the paper's layer n is what its block hands on, so poole
 where the net does that (a choice). Maps that are too large are averaged over a coarser grid.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -24,7 +23,7 @@ from jax.tree_util import Partial
 from tqdm import tqdm
 
 from zfnet_jax import __version__
-from zfnet_jax.core import compilation, devices
+from zfnet_jax.core import compilation, devices, identity
 from zfnet_jax.core.array_file import ArrayFile
 from zfnet_jax.core.files import read_json, write_text
 from zfnet_jax.data.pipeline import ImageSet
@@ -147,7 +146,7 @@ def compute(
       By layer, (N, values) float32, memory-mapped and read-only.
     """
     source = _identity(net, pool)
-    keys = {each.layer: _sha256([source, each.describe()]) for each in readings}
+    keys = {each.layer: identity.of_json([source, each.describe()]) for each in readings}
     cache_folder.mkdir(parents=True, exist_ok=True)
     with FileLock(cache_folder / "lock"):
         missing = []
@@ -242,29 +241,13 @@ def identify(net: Net) -> str:
     """A digest of what a net computes from a picture."""
     arrays = {"params": net.params, "mean": net.preprocessing.mean}
     architecture = architectures.to_json(net.architecture)
-    return _sha256([digest(arrays), describe(net)["preprocessing"], architecture])
+    return identity.of_json([digest(arrays), describe(net)["preprocessing"], architecture])
 
 
 def identify_pictures(pool: Pool) -> str:
-    """A digest of which pictures a pool holds, by name and size, and of their classes."""
-    sizes = [stamp[:2] for stamp in _stamps(pool)]
-    return _sha256([sizes, pool.labels.tolist(), pool.class_names])
+    """A digest of which pictures a pool holds, of what is in them, and of their classes."""
+    return identity.of_json([pool.identity, pool.labels.tolist(), pool.class_names])
 
 
 def _identity(net: Net, pool: Pool) -> str:
-    return _sha256([__version__, identify(net), _stamps(pool)])
-
-
-def _stamps(pool: Pool) -> list[Any]:
-    """The pictures' names, with the size and the time of those that are files."""
-    roots = [getattr(source, "root", None) for source in pool.sources]
-    stamps = []
-    for name, (source, _) in zip(pool.names, pool.places.tolist(), strict=True):
-        root = roots[source]
-        status = (root / name).stat() if root is not None else None
-        stamps.append([name, *((status.st_size, status.st_mtime_ns) if status else ())])
-    return stamps
-
-
-def _sha256(what: Any) -> str:
-    return hashlib.sha256(json.dumps(what).encode("utf-8", "surrogateescape")).hexdigest()
+    return identity.of_json([__version__, identify(net), pool.identity])

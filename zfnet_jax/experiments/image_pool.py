@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from zfnet_jax.core import identity
 from zfnet_jax.data.config import DataConfig
 from zfnet_jax.data.source import Example, Source, warn_of_skipped
 from zfnet_jax.data.splits import open_splits
@@ -24,21 +25,19 @@ class Pool:
       places: (N, 2) int, which source and which of its items.
       labels: (N,) int32.
       class_names: the name of each label.
-      origin: what pictures are called after where their source has no names for them.
     """
 
     sources: tuple[Source, ...]
     places: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
-    origin: str
 
     @classmethod
-    def of(cls, *sources: Source, origin: str = "pictures") -> "Pool":
+    def of(cls, *sources: Source) -> "Pool":
         """All pictures of some sources."""
         places = [(at, item) for at, each in enumerate(sources) for item in range(len(each))]
         labels = np.concatenate([np.asarray(each.labels, np.int32) for each in sources])
-        return cls(sources, np.array(places), labels, sources[0].class_names, origin)
+        return cls(sources, np.array(places), labels, sources[0].class_names)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,11 +50,14 @@ class Pool:
     @property
     def names(self) -> tuple[str, ...]:
         """What each picture is called, without opening it."""
-        known = [getattr(source, "names", None) for source in self.sources]
-        return tuple(
-            f"{self.origin}/{source}/{item}" if (names := known[source]) is None else names[item]
-            for source, item in self.places.tolist()
-        )
+        names = [source.names for source in self.sources]
+        return tuple(names[source][item] for source, item in self.places.tolist())
+
+    @property
+    def identity(self) -> str:
+        """As `Source.identity`."""
+        sources = [source.identity for source in self.sources]
+        return identity.of_json([sources, self.places.tolist()])
 
     def take(self, items: np.ndarray) -> "Pool":
         """Some of the pictures."""
@@ -87,7 +89,7 @@ def open_pool(source: str, net: Net, classes: Classes = "all", exclude: str | No
     # The folds say what is too few.
     splits = open_splits(DataConfig(source=source, exclude=exclude), minimum=1)
     warn_of_skipped(splits.skipped)
-    pool = Pool.of(splits.train, splits.val, origin=source)
+    pool = Pool.of(splits.train, splits.val)
     if classes == "unseen":
         unseen = [k for k, name in enumerate(pool.class_names) if name not in net.class_names]
         if len(unseen) < 2:

@@ -1,13 +1,14 @@
 """Copies of pictures as they go round, to be found again: what `overlap` is tested with."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from zfnet_jax.core import identity
 from zfnet_jax.data.source import Example, Source
 
 Copy = Callable[[Image.Image, np.random.Generator], Image.Image]
@@ -76,6 +77,16 @@ class Copies:
     def labels(self) -> np.ndarray:
         """Those of the other."""
         return self.of.labels
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Those of the other."""
+        return self.of.names
+
+    @property
+    def identity(self) -> str:
+        """As `Source.identity`."""
+        return identity.of_json([self.of.identity, self.kind, self.seed])
 
     def __len__(self) -> int:
         return len(self.of)

@@ -373,11 +373,10 @@ def _identity(net: Net, image_set: ImageSet, layers: Sequence[str], k: int) -> d
     """What must be the same for a pass to go on: the net, the pictures, the layers and k."""
     source = image_set.source
     arrays = {"params": net.params, "mean": net.preprocessing.mean}
-    names = list(getattr(source, "names", map(str, getattr(source, "paths", ()))))
     return {
         "net": identities.of_arrays(arrays),
         "preprocessing": describe(net)["preprocessing"],
-        "pictures": [len(source), identities.of_json(names)],
+        "pictures": [len(source), source.identity],
         "layers": list(layers),
         "top": k,
     }

@@ -1,7 +1,6 @@
 """The folder of a run: whose it is, what it says of its data, and the nets it keeps for good."""
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 
 from zfnet_jax import config as configs
 from zfnet_jax.config import TrainConfig
-from zfnet_jax.core import devices
+from zfnet_jax.core import devices, identity
 from zfnet_jax.core.files import read_json, remove_partial, write_text
 from zfnet_jax.core.locks import locked_folder
 from zfnet_jax.data.source import Skipped, Splits, warn_of_skipped
@@ -57,10 +56,15 @@ def claim(
                 )
     if begun and (run / DATA).exists():
         then = read_json(run / DATA)
-        if then != data:
+        if any(then[key] != data[key] for key in data if key != "contents"):
             raise ValueError(
                 f"data {config.data.source}: {run} was started with {_counts(then)}; expected the "
                 f"same pictures, found {_counts(data)}, or others by name"
+            )
+        if then.get("contents", data["contents"]) != data["contents"]:  # older runs have none
+            raise ValueError(
+                f"data {config.data.source}: {run} was started with other pictures of the same "
+                "names; expected the same pictures, or another folder for the run"
             )
     if write:
         run.mkdir(parents=True, exist_ok=True)
@@ -123,19 +127,24 @@ def output_of(ckpt: Path, tool: str) -> Path:
 
 
 def identify(splits: Splits) -> dict[str, Any]:
-    """What a run's order of pictures depends on: how many, of which classes, by which names."""
-    named = [list(getattr(source, "names", ())) for source in (splits.train, splits.val)]
-    text = json.dumps([list(splits.train.class_names), *named])
+    """What a run depends on: how many pictures, of which classes, by which names, what is in them.
+
+    Returns:
+      JSON data; `sha256` is of the names of classes and pictures, `contents` of what is in them.
+    """
+    sources = splits.train, splits.val
+    names = [list(source.names) for source in sources]
     return {
         "train": len(splits.train),
         "val": len(splits.val),
         "classes": len(splits.train.class_names),
-        "sha256": hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest(),
+        "sha256": identity.of_json([list(splits.train.class_names), *names]),
+        "contents": identity.of_json([source.identity for source in sources]),
     }
 
 
-def _counts(identity: dict[str, Any]) -> str:
-    return f"{identity['train']} + {identity['val']} pictures of {identity['classes']} classes"
+def _counts(data: dict[str, Any]) -> str:
+    return f"{data['train']} + {data['val']} pictures of {data['classes']} classes"
 
 
 def _differences(then: TrainConfig, now: TrainConfig) -> dict[str, tuple[Any, Any]]:

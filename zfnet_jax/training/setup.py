@@ -15,7 +15,7 @@ from zfnet_jax.core import devices
 from zfnet_jax.data.learned_preprocessing import learn_preprocessing
 from zfnet_jax.data.pipeline import ImageSet, steps_per_epoch
 from zfnet_jax.data.preprocessing import Preprocessing, frame_size
-from zfnet_jax.data.source import Source, pictures_of
+from zfnet_jax.data.source import Source
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.training import checkpoint, optimizer, small_data
 from zfnet_jax.training.fine_tuning import start_from
@@ -136,9 +136,7 @@ def _image_set(
     source: Source, frame: int, config: TrainConfig, others: Sequence[ImageSet]
 ) -> ImageSet:
     """The images of a source, or those of another run where it has the same pictures."""
-    pictures = pictures_of(source)
-    if pictures is not None:
-        for image_set in others:
-            if image_set.size == frame and pictures_of(image_set.source) == pictures:
-                return image_set
+    for image_set in others:
+        if image_set.size == frame and image_set.source.identity == source.identity:
+            return image_set
     return ImageSet.of(source, frame, config.data.cache_gib)
