@@ -89,16 +89,6 @@ def test_a_tool_shows_it_and_colours_are_right(zfnet, net_file, tmp_path):
     assert all(each == 128 for each in others)
 
 
-@pytest.mark.parametrize("tool", ["deconv.py", "atlas.py", "invariance.py"])
-def test_without_pictures_the_tools_say_what_is_missing(zfnet, net_file, tool, tmp_path):
-    out = tmp_path / "out"
-    layer = {"deconv.py": ["--layer", "conv1"]}.get(tool, [])
-    result = zfnet.run(ROOT / "tools" / tool, "--ckpt", net_file, "--out", out, *layer)
-    assert "small: this net was imported, without the pictures" in one_line(result)
-    assert "expected --images" in result.stderr
-    assert not out.exists()
-
-
 def test_a_state_dict_and_every_option(zfnet, tmp_path):
     widths = {"conv1": 4, "conv2": 4, "conv3": 4, "conv4": 4, "conv5": 4, "fc6": 8, "fc7": 8}
     path, out = tmp_path / "weights.safetensors", tmp_path / "net.safetensors"

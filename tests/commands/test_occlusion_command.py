@@ -157,7 +157,7 @@ def test_the_data_set_is_gone(occlude, net_file: Path, tmp_path: Path):
         )
     finally:
         shutil.move(tmp_path / "moved", source)
-    assert said.startswith("other pictures are looked for among those given, since ")
+    assert said.startswith("other pictures are looked for among those given: the net's own")
     assert numbers["others"] == "images"
     for image in numbers["images"]:
         assert image["name"] not in {

@@ -25,6 +25,13 @@ def test_a_folder_is_a_class_where_the_net_has_it(photos):
     assert known_labels(NAMES, photos, np.array([1])) == [Label(2, "folder")]
 
 
+def test_other_spellings_of_a_class_are_that_class(photos):
+    names = ("Boat", "FISH ", "Tree")
+    labels = known_labels(names, photos, range(3))
+    assert labels == [Label(1, "folder"), Label(2, "folder"), None]
+    assert known_labels(names, photos, [0], ["boat"]) == [Label(0, "option")]
+
+
 def test_what_is_given_is_taken(photos):
     assert known_labels(NAMES, photos, range(3), ["boat"]) == [Label(0, "option")] * 3
     found = known_labels(NAMES, photos, range(3), ["tree", "fish", "boat"])

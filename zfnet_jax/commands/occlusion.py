@@ -27,12 +27,13 @@ from zfnet_jax.analysis.occlusion_panels import (
 )
 from zfnet_jax.analysis.winograd import fast_network
 from zfnet_jax.commands import command_line
-from zfnet_jax.commands.images import Images, open_images
+from zfnet_jax.commands.images import Images, named_images, open_images, own_images
 from zfnet_jax.core.files import expect_free, output_folder
 from zfnet_jax.data.labels import known_labels
 from zfnet_jax.data.picture_size import say_enlarged
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.preprocessing import centre_view
+from zfnet_jax.data.source import warn_of_skipped
 from zfnet_jax.features.feature_maps import Panel, make_panel
 from zfnet_jax.networks.function import network_input
 from zfnet_jax.networks.net import Net
@@ -95,7 +96,7 @@ def main(
     usual = in_proportion(arch.input_size)
     size, stride = usual[0] if size is None else size, usual[1] if stride is None else stride
     positions((arch.input_size, arch.input_size), size, stride)
-    opened = open_images(net, images)
+    opened = open_images(net, images, labels)
     source = opened.source
     items = np.arange(len(source))
     if not images:
@@ -186,16 +187,15 @@ def _open_others(
     net: Net, others: Sequence[Path], images: Sequence[Path], opened: Images
 ) -> tuple[str, ImageSet]:
     """Where the map's strongest other pictures are looked for, and these pictures."""
-    if not others and not images:
-        return opened.origin, opened.frames(net)
-    try:
-        found = open_images(net, others)
-    except ValueError as error:
-        if others:
-            raise
-        print(f"other pictures are looked for among those given, since {error}")
+    if others:
+        searched = named_images(others)
+        warn_of_skipped(searched.skipped)
+    else:
+        searched = own_images(net) if images else opened
+    if searched is None:
+        print("other pictures are looked for among those given: the net's own are not here")
         return "images", opened.frames(net)
-    return found.origin, found.frames(net)
+    return searched.origin, searched.frames(net)
 
 
 def _describe_other(panel: Panel, frames: ImageSet, row: int, place: int) -> dict[str, Any]:
