@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -159,3 +160,16 @@ def test_metadata_names_no_path_of_this_machine(photos, tmp_path):
     for file in prepared.folder.rglob("*.json"):
         assert str(tmp_path) not in file.read_text()
         json.loads(file.read_text())
+
+
+def test_a_full_disk_is_named(photos, tmp_path):
+    """No file may be larger than 2000 bytes, as at the end of a disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    open_folder(photos)  # fills the cache of the scan
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(OSError, match=r"sets/my_photos: cannot be written, .*File too large"):
+            prepare_images(photos, tmp_path / "sets", size=64)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "sets").iterdir()) == []

@@ -28,15 +28,19 @@ def coordinates(count: int, frame: int = FRAME) -> jax.Array:
     return jnp.asarray(np.stack(grid, axis=-1), jnp.float32)
 
 
-def view_of(crop: jax.Array) -> tuple[int, int, int, bool]:
+# Compiled, since eager operations compile one by one.
+compiled_random_view = jax.jit(random_view, static_argnames=("size", "crops"))
+
+
+def view_of(crop: np.ndarray) -> tuple[int, int, int, bool]:
     """The image, top, left and flip of a crop of `coordinates`."""
-    image, top, left = np.asarray(crop[0, 0], int)
+    image, top, left = crop[0, 0].astype(int)
     flip = crop[0, 1, 2] < crop[0, 0, 2]
     return int(image), int(top), int(crop[0, -1, 2] if flip else left), bool(flip)
 
 
-def expected_crop(images: jax.Array, image: int, top: int, left: int, flip: bool) -> np.ndarray:
-    crop = np.asarray(images)[image, top : top + SIZE, left : left + SIZE]
+def expected_crop(images: np.ndarray, image: int, top: int, left: int, flip: bool) -> np.ndarray:
+    crop = images[image, top : top + SIZE, left : left + SIZE]
     return crop[:, ::-1] if flip else crop
 
 
@@ -53,8 +57,8 @@ def test_the_five_corners():
 
 
 def test_the_ten_views_are_corners_and_centre_then_the_same_flipped():
-    images = coordinates(2)
-    views = ten_views(images, SIZE)
+    images = np.asarray(coordinates(2))
+    views = np.asarray(ten_views(jnp.asarray(images), SIZE))
     assert views.shape == (VIEWS, 2, SIZE, SIZE, 3)
     places = [(0, 0), (0, 3), (3, 0), (3, 3), (1, 1)]
     for number, view in enumerate(views):
@@ -68,42 +72,42 @@ def test_the_centre_view_is_the_fifth():
     np.testing.assert_array_equal(centre_view(images, SIZE), ten_views(images, SIZE)[4])
 
 
-def draw(count: int, crops: str, seed: int = 0) -> tuple[jax.Array, list[tuple]]:
+def draw(count: int, crops: str) -> list[tuple[int, int, bool]]:
+    """The top, left and flip of the crops of many images, one each."""
     images = coordinates(count)
-    views = random_view(jax.random.key(seed), images, SIZE, crops)
+    views = np.asarray(compiled_random_view(jax.random.key(0), images, SIZE, crops))
     assert views.shape == (count, SIZE, SIZE, 3)
-    found = [view_of(view) for view in views]
-    for view, (image, top, left, flip) in zip(views, found, strict=True):
-        np.testing.assert_array_equal(view, expected_crop(images, image, top, left, flip))
-    assert [image for image, *_ in found] == list(range(count))
-    return views, [place for _, *place in found]
+    drawn = [view_of(view) for view in views]
+    expected = [expected_crop(np.asarray(images), *crop) for crop in drawn]
+    np.testing.assert_array_equal(views, expected)
+    assert [image for image, *_ in drawn] == list(range(count))
+    return [(top, left, flip) for _, top, left, flip in drawn]
 
 
 def test_views_are_the_paper_s_ten_about_equally_often():
-    _, found = draw(600, "views")
-    counts = Counter(map(tuple, found))
+    counts = Counter(draw(600, "views"))
     allowed = {(top, left, flip) for top, left in corners(FRAME, SIZE) for flip in (False, True)}
     assert set(counts) == allowed
     assert max(abs(count - 60) for count in counts.values()) < 5 * 60**0.5
 
 
 def test_random_crops_reach_every_place_of_the_frame_and_both_flips():
-    _, found = draw(600, "random")
-    tops, lefts, flips = map(np.array, zip(*found, strict=True))
+    drawn = draw(600, "random")
+    tops, lefts, flips = map(np.array, zip(*drawn, strict=True))
     assert set(tops) == set(lefts) == set(range(FRAME - SIZE + 1))
     assert 0.4 < flips.mean() < 0.6
     # Rows and columns are drawn apart, and apart from the flip.
-    assert len({tuple(place) for place in found}) == 32
+    assert len(set(drawn)) == 32
 
 
 @pytest.mark.parametrize("crops", ["views", "random"])
 def test_a_view_follows_from_the_key_and_the_row_alone(crops):
     images, key = coordinates(16), jax.random.key(3)
-    whole = random_view(key, images, SIZE, crops)
-    np.testing.assert_array_equal(random_view(key, images[:5], SIZE, crops), whole[:5])
-    others = images.at[5:].set(0)
-    np.testing.assert_array_equal(random_view(key, others, SIZE, crops)[:5], whole[:5])
-    assert np.any(random_view(jax.random.key(4), images, SIZE, crops) != whole)
+    view = lambda key, images: np.asarray(compiled_random_view(key, images, SIZE, crops))
+    whole = view(key, images)
+    np.testing.assert_array_equal(view(key, images[:5]), whole[:5])
+    np.testing.assert_array_equal(view(key, images.at[5:].set(0))[:5], whole[:5])
+    assert np.any(view(jax.random.key(4), images) != whole)
 
 
 @pytest.mark.parametrize("crops", ["views", "random"])
@@ -112,10 +116,8 @@ def test_a_view_does_not_depend_on_how_the_batch_lies_on_devices(crops):
     assert mesh.size == 8
     images, key = coordinates(16), jax.random.key(3)
     spread = jax.device_put(images, NamedSharding(mesh, PartitionSpec("data")))
-    view = jax.jit(random_view, static_argnames=("size", "crops"))
-    np.testing.assert_array_equal(
-        view(key, spread, SIZE, crops), random_view(key, images, SIZE, crops)
-    )
+    views = [compiled_random_view(key, held, SIZE, crops) for held in (spread, images)]
+    np.testing.assert_array_equal(*views)
 
 
 def test_an_unknown_way_to_crop_is_refused():

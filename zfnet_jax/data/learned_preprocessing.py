@@ -7,6 +7,9 @@ from zfnet_jax.core.progress import tracked
 from zfnet_jax.data.pipeline import ImageSet, all_batches
 from zfnet_jax.data.preprocessing import PixelSums, Preprocessing, pixel_sums
 
+MIN_STANDARD_DEVIATION = 1e-3
+"""Grey levels: the first layer's weights are divided by it, and rounding alone may leave 1e-6."""
+
 
 def learn_preprocessing(
     train: ImageSet, *, batch_size: int, mean_images: int, seed: int, threads: int, rows: slice
@@ -28,7 +31,7 @@ def learn_preprocessing(
       The preprocessing, and the standard deviation of the pixels around their means.
 
     Raises:
-      ValueError: an image cannot be read.
+      ValueError: an image cannot be read, or all images are the same.
     """
     items = np.arange(len(train))
     if mean_images:
@@ -42,4 +45,10 @@ def learn_preprocessing(
     )
     sums = pixel_sums((batch.frames[batch.labels >= 0] for batch in progress), train.size)
     total = PixelSums(*devices.sum_over_processes(sums))
-    return Preprocessing(train.size, total.mean()), total.standard_deviation()
+    standard_deviation = total.standard_deviation()
+    if standard_deviation < MIN_STANDARD_DEVIATION:
+        raise ValueError(
+            f"all {total.frames} training images are the same, such as all of one colour; expected "
+            "images that differ"
+        )
+    return Preprocessing(train.size, total.mean()), standard_deviation

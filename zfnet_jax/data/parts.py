@@ -115,11 +115,11 @@ def in_input(box: Box, picture: tuple[int, int], frame: int, size: int) -> Box:
     scale, margin = frame / side, (frame - size) // 2
     corner = (high - side) / 2, (wide - side) / 2
     top, left, bottom, right = (
-        round((place - corner[axis % 2]) * scale - margin)
-        for axis, place in enumerate((box.top, box.left, bottom, right))
+        round((edge - corner[axis % 2]) * scale - margin)
+        for axis, edge in enumerate((box.top, box.left, bottom, right))
     )
     if min(top, left) < 0 or max(bottom, right) > size:
-        first = [margin / scale + each for each in corner]
+        first = [margin / scale + offset for offset in corner]
         raise ValueError(
             f"{box.text}: expected a box inside what the net sees of the picture, rows "
             f"{first[0]:.0f} to {first[0] + size / scale:.0f} and columns {first[1]:.0f} to "

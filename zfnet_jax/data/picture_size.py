@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import ExifTags
 
+from zfnet_jax.core.text import printable
 from zfnet_jax.data.decode import open_picture
 from zfnet_jax.data.source import Source
 
@@ -30,7 +31,7 @@ def say_enlarged(source: Source, items: Iterable[int], frame: int) -> None:
         example = source[item]
         height, width = picture_size(example.image)
         if min(height, width) < frame:
-            small.append(f"{example.name} ({width} x {height} pixels)")
+            small.append(f"{printable(example.name)} ({width} x {height} pixels)")
     if small:
         are = "1 picture is" if len(small) == 1 else f"{len(small)} pictures are"
         print(f"{are} smaller than the net's {frame}-px frame and enlarged, such as {small[0]}")

@@ -40,13 +40,13 @@ class ImageSet:
       source: the pictures.
       size: width and height of a frame, in pixels.
       memory: (N, size, size, 3) uint8, filled as frames are read, or None.
-      known: (N,) int32, the labels of the frames in memory, -1 elsewhere.
+      cached_labels: (N,) int32, the labels of the frames in memory, -1 elsewhere.
     """
 
     source: Source
     size: int
     memory: np.ndarray | None
-    known: np.ndarray
+    cached_labels: np.ndarray
 
     @classmethod
     def of(cls, source: Source, size: int, cache_gib: float) -> "ImageSet":
@@ -61,8 +61,8 @@ class ImageSet:
 
     def read(self, index: int) -> tuple[np.ndarray, int]:
         """One frame and its label; ValueError names the picture that cannot be read."""
-        if self.memory is not None and self.known[index] >= 0:
-            return self.memory[index], int(self.known[index])
+        if self.memory is not None and self.cached_labels[index] >= 0:
+            return self.memory[index], int(self.cached_labels[index])
         image, label, name = self.source[index]
         try:
             frame = decode(image, self.size)
@@ -70,7 +70,7 @@ class ImageSet:
             raise ValueError(f"{name}: {error}") from error
         if self.memory is not None:
             self.memory[index] = frame
-            self.known[index] = label  # last, since other threads take it as the sign
+            self.cached_labels[index] = label  # last, since other threads take it as the sign
         return frame, label
 
     def batch(self, items: np.ndarray) -> Batch:
@@ -97,12 +97,11 @@ def epoch_order(labels: np.ndarray | int, seed: int, epoch: int) -> np.ndarray:
     classes = np.unique(labels)
     turns = np.resize(rng.permutation(len(classes)), len(labels))
     order = np.empty(len(labels), np.int64)
-    for position, label in enumerate(classes):
-        (items,), (places,) = np.nonzero(labels == label), np.nonzero(turns == position)
-        rounds = -(-len(places) // len(items))
-        order[places] = np.concatenate([rng.permutation(items) for _ in range(rounds)])[
-            : len(places)
-        ]
+    for turn, label in enumerate(classes):
+        (items,), (positions,) = np.nonzero(labels == label), np.nonzero(turns == turn)
+        rounds = -(-len(positions) // len(items))
+        drawn = np.concatenate([rng.permutation(items) for _ in range(rounds)])
+        order[positions] = drawn[: len(positions)]
     return rng.permutation(order)
 
 
@@ -143,8 +142,8 @@ def train_batches(
         return epoch_order(labels, seed, epoch)
 
     def read(step: int) -> Batch:
-        epoch, place = divmod(step, steps)
-        return frames.batch(order(epoch)[place * batch_size : (place + 1) * batch_size][rows])
+        epoch, number = divmod(step, steps)
+        return frames.batch(order(epoch)[number * batch_size : (number + 1) * batch_size][rows])
 
     return _in_threads(read, range(first_step, 2**31), threads)
 
@@ -173,9 +172,9 @@ def all_batches(
     chosen = np.arange(len(frames)) if items is None else items
 
     def read(number: int) -> Batch:
-        places = np.arange(number * batch_size, (number + 1) * batch_size)[rows]
-        batch = frames.batch(chosen[places.clip(max=len(chosen) - 1)])
-        return batch._replace(labels=np.where(places < len(chosen), batch.labels, -1))
+        positions = np.arange(number * batch_size, (number + 1) * batch_size)[rows]
+        batch = frames.batch(chosen[positions.clip(max=len(chosen) - 1)])
+        return batch._replace(labels=np.where(positions < len(chosen), batch.labels, -1))
 
     return _in_threads(read, range(-(-len(chosen) // batch_size)), threads)
 

@@ -70,6 +70,7 @@ def prepare_images(
     Raises:
       ValueError: the folder is not usable, the name is not allowed, the data set exists, or the
         extra `tfds` is not installed.
+      OSError: it cannot be written.
     """
     import_extra("tensorflow_datasets", "tfds")  # before anything is read or written
     if size < 1:
@@ -86,7 +87,10 @@ def prepare_images(
     splits = open_folder(folder, **split_options)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as unfinished:
-        _write(splits, name, size, encoding, unfinished)
+        try:
+            _write(splits, name, size, encoding, unfinished)
+        except RuntimeError as error:  # What array_record raises on a full disk.
+            raise OSError(f"{target}: cannot be written, {error}") from error
         os.rename(Path(unfinished, name), target)
     return Prepared(f"tfds:{name}@{out}", target, splits)
 

@@ -129,21 +129,21 @@ def random_view(key: Array, images: Array, size: int, crops: Crops = "views") ->
       ValueError: crops is no such option.
     """
     count, frame = images.shape[:2]
-    key_place, key_flip = jax.random.split(key)
+    key_corner, key_flip = jax.random.split(key)
     if crops == "views":
         five = jnp.asarray(corners(frame, size))
-        places = five[jax.random.randint(key_place, (count,), 0, len(five))]
+        crop_corners = five[jax.random.randint(key_corner, (count,), 0, len(five))]
     elif crops == "random":
-        places = jax.random.randint(key_place, (count, 2), 0, frame - size + 1)
+        crop_corners = jax.random.randint(key_corner, (count, 2), 0, frame - size + 1)
     else:
         raise ValueError(f"crops {crops!r}: expected 'views' or 'random'")
     flips = jax.random.bernoulli(key_flip, shape=(count,))
 
-    def view(image: Array, place: Array, flip: Array) -> Array:
-        crop = lax.dynamic_slice(image, (place[0], place[1], 0), (size, size, 3))
+    def view(image: Array, corner: Array, flip: Array) -> Array:
+        crop = lax.dynamic_slice(image, (corner[0], corner[1], 0), (size, size, 3))
         return jnp.where(flip, crop[:, ::-1], crop)
 
-    return jax.vmap(view)(images, places, flips)
+    return jax.vmap(view)(images, crop_corners, flips)
 
 
 class PixelSums(NamedTuple):
@@ -178,7 +178,8 @@ class PixelSums(NamedTuple):
     def standard_deviation(self) -> float:
         """The standard deviation of the pixels around their own means."""
         means = self.values / self.frames
-        return float(np.sqrt(self.squares / self.frames / means.size - np.mean(means**2)))
+        variance = self.squares / self.frames / means.size - np.mean(means**2)
+        return float(np.sqrt(max(variance, 0.0)))  # of equal pictures it may be rounded below 0
 
 
 def pixel_sums(batches: Iterable[np.ndarray], frame: int) -> PixelSums:
