@@ -3,12 +3,14 @@
 import atexit
 import importlib
 import os
+import resource
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hypothesis
 import jax
@@ -127,6 +129,37 @@ def function_of(case: Case) -> Partial:
 def function(tiny: Case) -> Partial:
     """The tiny net as a function."""
     return function_of(tiny)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs() -> Iterator[None]:
+    """Lets go of what a module compiled, a third of a gigabyte of programs in the larger ones."""
+    yield
+    jax.clear_caches()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tells the process that the user started how much memory a worker held at its peak."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
+    getattr(session.config, "workeroutput", {})["peak"] = peak
+
+
+_PEAKS: dict[str, int] = {}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes a worker's peak; one that crashed has none."""
+    if hasattr(node, "workeroutput"):
+        _PEAKS[node.gateway.id] = node.workeroutput["peak"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints the peaks, which are to stay under 1,500 MB."""
+    if _PEAKS:
+        peaks = ", ".join(f"{name} {peak:,} MB" for name, peak in sorted(_PEAKS.items()))
+        terminalreporter.write_line(f"peak memory (ru_maxrss): {peaks}")
 
 
 @pytest.fixture(scope="session", autouse=True)

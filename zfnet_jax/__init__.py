@@ -6,17 +6,18 @@ exports are the public ones; each is imported when it is first used.
 
 Conventions, used by every module:
 
-* Images are NHWC, RGB. *Raw* images are uint8, 0..255. *Network space* is float32: for this
-  package's own nets the raw picture minus the per-pixel mean of the training set, so about
-  -128..128.
+* Images are NHWC, RGB. *Raw* images are uint8, 0..255. *Network space* is float32, what a net's
+  `preprocessing` makes of them: frame, mean, scale and order of channels. For nets that this
+  package trains it is the raw image minus the per-pixel mean of the training set, about -128..128.
 * Parameters are `{"conv1": {"kernel": HWIO, "bias": O}, ..., "fc6": {"kernel": IO, "bias": O}}`.
   The last pooled map is flattened row, column, channel.
 * Boxes are (top, left, height, width) in input pixels and may reach outside the image.
-* Units are addressed by (image, row, col, map), all counted from 0.
+* A feature map is one channel of a layer. A unit is one activation: (image, row, col, map), all
+  counted from 0.
 * Accuracies (`top1`, `top5`) are fractions, 0..1.
-* Randomness comes in as a `jax.random` key or as a seed; nothing keeps a generator.
-* The deconvnet and every analysis run in float32 at the highest precision, whatever the training
-  used: lower precisions flip switches.
+* Randomness comes in as a `jax.random` key or as a seed; no function keeps a generator.
+* The deconvnet and every analysis compute in float32 at the highest precision, whatever the
+  training used, because a lower precision changes which position of a pooling window is largest.
 """
 
 import importlib
