@@ -1,12 +1,16 @@
 """An atlas of random pictures, odd names and every oddity that the pages must show."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from zfnet_jax.report.atlas_pages import Atlas, Control, Entry, Layer, Unit
+from zfnet_jax.features.controls import Control
+from zfnet_jax.features.unit_records import UnitRecord
+from zfnet_jax.report.atlas_contents import Atlas, FeatureMap, Layer, thumbnail_path
 from zfnet_jax.report.pictures import save, tile
 
 INPUT = 224
@@ -37,42 +41,47 @@ def blobs(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
 
 
-def mosaic(pictures: list[np.ndarray]) -> np.ndarray:
-    return tile(pictures, columns=3, gap=0, fill=0)
-
-
 def synthetic_atlas(
     folder: Path,
     *,
     maps: int | None = 5,
+    k: int = 9,
+    counts: Sequence[int] | None = None,
     control: Control | None = None,
     evolution: bool = False,
     images: int = 40,
 ) -> Atlas:
     """Writes the pictures of an atlas and returns what there is to show.
 
-    The last map of each layer is dead, the one before it has seven images.
-
     Args:
       folder: where the pictures go; made if need be.
       maps: how many each mined layer has; None for as many as it has.
+      k: images for each map.
+      counts: how many images each map of a layer has, of k; by default all but for the last two,
+        of which one has two fewer and one is dead.
       control: which control there is.
       evolution: whether there are strips.
       images: how many pictures were mined.
     """
     rng = np.random.default_rng(0)
-    for name in ("wholes", "mosaics"):
+    side = math.ceil(math.sqrt(k))
+    for name in ("images", "mosaics"):
         (folder / name).mkdir(parents=True)
     names = [f"{number:03d} 100%#?.jpg" for number in range(images)]
     names[:3] = [f"{HOSTILE[0]}.jpg", "long" * 40 + ".jpg", "bytes \udcff.jpg"]
     wholes = [blobs(rng, 112) for _ in range(images)]
     for number, whole in enumerate(wholes):
-        save(folder / "wholes" / f"{number} %#?.png", whole)
+        save(folder / thumbnail_path(number), whole)
     curves = Image.new("RGB", (1080, 432), "white")
     curves.save(folder / "curves.png")
     save(folder / "fig2 <b>.png", blobs(rng, 600))
 
-    def unit(layer: str, number: int, size: int, count: int, title: str | None) -> Unit:
+    def mosaic(tiles: list[np.ndarray]) -> np.ndarray:
+        return tile(tiles, columns=side, gap=0, fill=0)
+
+    def feature_map(
+        layer: str, number: int, size: int, count: int, title: str | None
+    ) -> FeatureMap:
         def picture(kind: str, pixels: np.ndarray) -> str:
             path = f"mosaics/{layer} {number} #{kind}.png"
             save(folder / path, pixels)
@@ -80,35 +89,34 @@ def synthetic_atlas(
 
         chosen = rng.permutation(images)[:count]
         favourite = rng.integers(len(LABELS))
-        entries = []
-        for each, image in enumerate(chosen):
-            label = LABELS[favourite if each < 6 else image % len(LABELS)]
-            top, left = (int(place) for place in rng.integers(-size // 2, INPUT - size // 2, 2))
-            entries.append(
-                Entry(
+        units = []
+        for place, image in enumerate(chosen):
+            label = LABELS[favourite if place < 6 else image % len(LABELS)]
+            top, left = (int(edge) for edge in rng.integers(-size // 2, INPUT - size // 2, 2))
+            units.append(
+                UnitRecord(
                     image=int(image),
                     name=names[image],
-                    label=None if each == 8 else label,
-                    row=each,
-                    col=2 * each,
-                    value=12.0 - each,
+                    label=None if place == 8 else label,
+                    row=place,
+                    col=2 * place,
+                    value=12.0 - place,
                     box=(top, left, size, size),
-                    thumbnail=f"wholes/{image} %#?.png",
                 )
             )
         silent, bins = images // 2, np.zeros(len(EDGES), int)
         np.add.at(bins, rng.normal(20, 4, images - silent).astype(int).clip(1, 32), 1)
-        dead = Unit(
+        dead = FeatureMap(
             layer, number, title, (), (images, *(0 for _ in EDGES)), 0.0, None, None, None, None
         )
-        if not entries:
+        if not units:
             return dead
         width = max(7, size // 2)
-        patches = [blobs(rng, width) for _ in entries]
+        patches = [blobs(rng, width) for _ in units]
         grey = [(128 + (patch.astype(int) - 128) // 2).astype(np.uint8) for patch in patches]
         return replace(
             dead,
-            top=tuple(entries),
+            top=tuple(units),
             histogram=(silent, *bins.tolist()),
             scale=0.3125,
             projections=picture("projections", mosaic(grey)),
@@ -124,17 +132,20 @@ def synthetic_atlas(
         count = 0
         if name.startswith("conv") or name == "fc8":
             count = shape[-1] if maps is None else min(maps, shape[-1])
-        tops = [9] * (count - 2) + [7, 0]
-        units = tuple(
-            unit(name, number, field or INPUT, tops[number], LABELS[number] if not field else None)
+        filled = counts or [k] * (count - 2) + [k - 2, 0]
+        feature_maps = tuple(
+            feature_map(
+                name, number, field or INPUT, filled[number], LABELS[number] if not field else None
+            )
             for number in range(count)
         )
-        layers.append(Layer(name, kind, shape, text, field, units))
+        layers.append(Layer(name, kind, shape, text, field, feature_maps))
     return Atlas(
         title="caltech <101>",
         layers=tuple(layers),
         input_size=INPUT,
-        side=3,
+        side=side,
+        rows=math.ceil(k / side),
         wanted=9,
         images=images,
         source="the test split & more",

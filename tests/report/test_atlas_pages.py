@@ -1,5 +1,6 @@
 """The atlas's pages in a headless Chromium."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,24 @@ def test_pages_fit_their_window_in_light_and_dark(page, folder, width, scheme):
             "Number(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0])"
         )
         assert (red < 64) == (scheme == "dark")
+
+
+@pytest.mark.parametrize("k", range(1, 10))
+def test_mosaics_of_any_number_of_pictures(page, tmp_path, k):
+    """A picture of fewer rows lies on the same grid, whose other places are empty."""
+    folder, side = tmp_path / "atlas", math.ceil(math.sqrt(k))
+    counts = [*range(1, k + 1), 0]
+    write_pages(synthetic_atlas(folder, maps=len(counts), k=k, counts=counts), folder)
+    visit(page, folder, "layers/conv3.html")
+    for count, mosaic in zip(counts, page.locator(".tile .mosaic").all(), strict=True):
+        area = mosaic.bounding_box()
+        assert area["height"] == pytest.approx(area["width"] * math.ceil(k / side) / side, abs=1)
+        if count:
+            picture = mosaic.locator("img").first.bounding_box()
+            assert (picture["x"], picture["y"]) == pytest.approx((area["x"], area["y"]), abs=1)
+            assert picture["width"] == pytest.approx(area["width"], abs=1)
+            rows = math.ceil(count / side)
+            assert picture["height"] == pytest.approx(area["width"] * rows / side, abs=1)
 
 
 def test_every_picture_shows(page, folder):

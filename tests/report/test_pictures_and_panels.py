@@ -133,7 +133,9 @@ def test_panel_picture_of_any_number(maps, top):
         projections, patches, panels.scales(projections, "patch"), captions
     )
     assert sheet.dtype == np.uint8
-    assert (sheet == 0).all(axis=-1).sum() == maps * top * 84 * 84
+    tile_area = (sheet == 0).all(axis=-1).sum() / (maps * top)
+    assert tile_area >= 84**2
+    assert sheet.shape[1] >= 400
 
 
 # Plots

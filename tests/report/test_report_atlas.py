@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from synthetic_atlas import EDGES, HOSTILE, INPUT, LABELS, synthetic_atlas
 
-from zfnet_jax.report import atlas_views as views
-from zfnet_jax.report.atlas_pages import CONTROLS, Atlas, search_data, write_pages
+from zfnet_jax.report import formats
+from zfnet_jax.report.atlas_contents import Atlas
+from zfnet_jax.report.atlas_pages import CONTROLS, search_data, write_pages
 
 
 class Page(HTMLParser):
@@ -50,13 +51,13 @@ def pages(folder: Path) -> list[Path]:
 
 def test_an_index_a_page_for_each_layer_and_each_unit(made):
     atlas, folder = made
-    mined = [layer for layer in atlas.layers if layer.units]
+    mined = [layer for layer in atlas.layers if layer.maps]
     expected = {"index.html"}
     expected |= {f"layers/{layer.name}.html" for layer in mined}
-    expected |= {f"units/{unit.layer}/00{unit.map}.html" for layer in mined for unit in layer.units}
+    expected |= {f"units/{unit.layer}/00{unit.map}.html" for layer in mined for unit in layer.maps}
     assert {path.relative_to(folder).as_posix() for path in pages(folder)} == expected
     assert len(mined) == 6
-    assert replace(mined[0].units[0], map=1234).page == "units/conv1/1234.html"
+    assert replace(mined[0].maps[0], map=1234).page == "units/conv1/1234.html"
 
 
 def test_everything_linked_is_there_and_relative(made):
@@ -112,7 +113,7 @@ def test_search_data_is_ascii_and_holds_names_as_they_are(made):
     data = json.loads(text.removeprefix("window.atlasSearch="))
     assert data == search_data(atlas)
     assert set(data["labels"]) <= set(LABELS)
-    units = [unit for layer in atlas.layers for unit in layer.units]
+    units = [unit for layer in atlas.layers for unit in layer.maps]
     assert len(data["units"]) == len(units)
     for unit, row in zip(units, data["units"], strict=True):
         place, number, title, page, mosaic, images, counts = row
@@ -197,14 +198,14 @@ def test_names_that_are_no_text_do_not_stop_it(made):
     assert any(
         entry.name == "bytes \udcff.jpg"
         for layer in atlas.layers
-        for unit in layer.units
+        for unit in layer.maps
         for entry in unit.top
     )
 
 
 def test_an_atlas_of_nothing_mined(tmp_path: Path):
     atlas = synthetic_atlas(tmp_path / "atlas")
-    bare = tuple(replace(layer, units=()) for layer in atlas.layers)
+    bare = tuple(replace(layer, maps=()) for layer in atlas.layers)
     write_pages(replace(atlas, layers=bare, curves=None, figures=()), tmp_path / "atlas")
     assert [page.name for page in pages(tmp_path / "atlas")] == ["index.html"]
     assert not Page(tmp_path / "atlas" / "index.html").all("img")
@@ -223,18 +224,18 @@ def test_an_atlas_of_nothing_mined(tmp_path: Path):
     ],
 )
 def test_boxes_are_cut_off_at_the_edges_of_the_picture(box, expected):
-    assert views.box_style(box, INPUT) == expected
+    assert formats.box_style(box, INPUT) == expected
 
 
-def test_mosaics_show_the_tiles_that_are_there():
-    assert views.mosaic_style((300, 300), 3, 9) == ""
-    assert views.mosaic_style((300, 200), 3, 6) == "--rows:2"
+def test_of_a_mosaic_the_tiles_show_that_are_there():
+    assert formats.tiles_there((300, 300), 3, 9) == ""
+    assert formats.tiles_there((300, 200), 3, 6) == ""
     seven = "clip-path:polygon(0 0,100% 0,100% 66.67%,33.33% 66.67%,33.33% 100%,0 100%)"
-    assert views.mosaic_style((300, 300), 3, 7) == seven
+    assert formats.tiles_there((300, 300), 3, 7) == seven
     # Whether or not the empty rows are in the picture.
     one = "polygon(0 0,100% 0,100% 0%,33.33% 0%,33.33% {}%,0 {}%)"
-    assert views.mosaic_style((300, 100), 3, 1) == "--rows:1;clip-path:" + one.format(100, 100)
-    assert views.mosaic_style((300, 300), 3, 1) == "clip-path:" + one.format("33.33", "33.33")
+    assert formats.tiles_there((300, 100), 3, 1) == "clip-path:" + one.format(100, 100)
+    assert formats.tiles_there((300, 300), 3, 1) == "clip-path:" + one.format("33.33", "33.33")
 
 
 def bars(outline: str) -> list[tuple[float, float]]:
@@ -247,7 +248,7 @@ def bars(outline: str) -> list[tuple[float, float]]:
 
 
 def test_a_histogram_by_hand():
-    drawing = views.histogram([7, 0, 3, 0, 1, 0], [0.0, 1.0, 2.0, 4.0, 8.0])
+    drawing = formats.histogram([7, 0, 3, 0, 1, 0], [0.0, 1.0, 2.0, 4.0, 8.0])
     assert (drawing.silent, drawing.total) == (7, 11)
     assert (drawing.low, drawing.high) == (0.0, None)  # all of so few bins
     slot = 240 / 7  # two for the silent bar and its gap
@@ -262,7 +263,7 @@ def test_a_histogram_by_hand():
 
 @given(st.lists(st.integers(0, 10**6), min_size=len(EDGES) + 1, max_size=len(EDGES) + 1))
 def test_histograms_of_any_counts_stay_inside(counts):
-    drawing = views.histogram(counts, EDGES)
+    drawing = formats.histogram(counts, EDGES)
     assert len(bars(drawing.bars)) == sum(count > 0 for count in counts[1:])
     for left, height in bars(drawing.silent_bar + drawing.bars):
         assert 0 <= left < 240
@@ -278,7 +279,7 @@ def test_a_histogram_shows_the_bins_that_are_filled_and_sixteen_at_least(filled,
     counts = [0] * 35
     for place in filled:
         counts[place] = 9
-    drawing = views.histogram(counts, edges)
+    drawing = formats.histogram(counts, edges)
     assert drawing.low == shown[0] - 1
     assert drawing.high == (None if shown[1] == 34 else shown[1])
     slot = 240 / (3 + shown[1] - shown[0])
@@ -291,16 +292,16 @@ def test_a_histogram_shows_the_bins_that_are_filled_and_sixteen_at_least(filled,
     [(0.0, "0"), (0.31249, "0.312"), (12.0, "12"), (1234.5, "1,234"), (-2.5e-7, "-2.5e-07")],
 )
 def test_numbers_have_three_digits(value, expected):
-    assert views.significant(value) == expected
+    assert formats.significant(value) == expected
 
 
 def test_shares_are_0_or_100_only_where_they_are():
-    shown = [views.share(count, 1000) for count in (0, 1, 500, 999, 1000)]
+    shown = [formats.share(count, 1000) for count in (0, 1, 500, 999, 1000)]
     assert shown == ["0 %", "<1 %", "50 %", ">99 %", "100 %"]
 
 
 def test_blocks_grow_with_maps_and_their_size():
-    assert views.block((224, 224, 384), 224) == "--high:1.000;--wide:1.000"
-    assert views.block((56, 56, 96), 224) == "--high:0.500;--wide:0.500"
-    assert views.block((4096,), 224) == "--high:1.000;--wide:0.000"
-    assert views.block((8192,), 224) == "--high:1.000;--wide:0.000"
+    assert formats.block((224, 224, 384), 224) == "--high:1.000;--wide:1.000"
+    assert formats.block((56, 56, 96), 224) == "--high:0.500;--wide:0.500"
+    assert formats.block((4096,), 224) == "--high:1.000;--wide:0.000"
+    assert formats.block((8192,), 224) == "--high:1.000;--wide:0.000"

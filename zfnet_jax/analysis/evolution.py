@@ -39,9 +39,18 @@ class Evolution:
     tops: tuple[Top, ...]
     projections: tuple[ArrayFile, ...]
 
+    @property
+    def filled(self) -> np.ndarray:
+        """Where an image excites a map, (M, E) bool."""
+        return np.concatenate([top.image != NO_IMAGE for top in self.tops], axis=1)
+
     def strip(self, row: int) -> np.ndarray:
         """One map's projections, (E, field, field, 3) float32, by its row."""
         return np.stack([file.read(row, 1)[0] for file in self.projections])
+
+    def strips(self) -> np.ndarray:
+        """All maps' projections, (M, E, field, field, 3) float32."""
+        return np.stack([file.read(0, len(self.map_numbers)) for file in self.projections], axis=1)
 
 
 def evolve(
@@ -87,6 +96,11 @@ def evolve(
         layer: Evolution(rows[layer], epochs, tuple(tops[layer]), tuple(files[layer]))
         for layer in layers
     }
+
+
+def these_maps(map_numbers: Sequence[int]) -> Callable[[TopUnits], np.ndarray]:
+    """A choice for `evolve`: the maps of these numbers, in this order."""
+    return lambda units: np.array(map_numbers, int)
 
 
 def draw_responding(count: int, seed: int) -> Callable[[TopUnits], np.ndarray]:

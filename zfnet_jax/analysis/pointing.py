@@ -4,11 +4,16 @@ The pointing game of Zhang et al. 2016 (*Top-down neural attention by excitation
 their tolerance: one pixel of the picture is named, and it is on the object or it is not.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
-from zfnet_jax.analysis.occlusion import Occlusion
+from zfnet_jax.analysis.occluded_pictures import Square
+from zfnet_jax.analysis.occlusion import BATCH, Occlusion, occlude
 from zfnet_jax.analysis.occlusion_maps import (
     correlation,
     hidden_area,
@@ -16,6 +21,11 @@ from zfnet_jax.analysis.occlusion_maps import (
     place_of_largest,
     points_at,
 )
+from zfnet_jax.analysis.winograd import fast_network
+from zfnet_jax.data.preprocessing import centre_view
+from zfnet_jax.data.shapes import Shapes
+from zfnet_jax.networks.function import network_input
+from zfnet_jax.networks.net import Net
 
 SIZE, STRIDE = 10 / 224, 7 / 224
 """A square no wider than a thin part, and its steps, as shares of the input's width.
@@ -48,6 +58,51 @@ class Pointing(NamedTuple):
     chance: float
     fullest: bool
     correlation: float
+
+
+def play(
+    net: Net,
+    source: Shapes,
+    items: np.ndarray,
+    square: Square,
+    *,
+    batch_size: int = BATCH,
+    description: str = "pointing",
+) -> list[Pointing]:
+    """Plays the pointing game with a net and drawn pictures.
+
+    Args:
+      net: the net.
+      source: the embedded data set, which knows its objects' masks.
+      items: which of its pictures.
+      square: what hides.
+      batch_size: positions at a time.
+      description: of the progress bar.
+
+    Returns:
+      A result for each picture.
+    """
+    function, view = fast_network(net), network_input(net)
+    layer = net.architecture.convolutions[-1].name
+    # Drawn at the frame's size, its pictures need no resizing and its masks fit.
+    drawn = replace(source, size=net.preprocessing.frame)
+    results = []
+    for item in tqdm(items, description, disable=None, leave=False, unit="picture"):
+        scene = drawn.scene(int(item))
+        image = np.asarray(view(scene.image[None]))[0]
+        mask = centre_view(scene.object_mask[None], len(image))[0]
+        occlusion = occlude(function, image, layer, **square._asdict(), batch_size=batch_size)
+        results.append(point(occlusion, scene.label, mask))
+    return results
+
+
+def means(results: Sequence[Pointing]) -> dict[str, float]:
+    """The mean of each of the results' fields over the pictures."""
+    columns = zip(*results, strict=True)
+    return {
+        name: fmean(map(float, column))
+        for name, column in zip(Pointing._fields, columns, strict=True)
+    }
 
 
 def point(occlusion: Occlusion, label: int, mask: np.ndarray) -> Pointing:

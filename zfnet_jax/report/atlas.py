@@ -1,44 +1,37 @@
-"""The feature atlas: every map's strongest units as pictures, numbers and pages.
+"""The feature atlas: every map's top-k units as pictures, numbers and pages.
 
 Zeiler & Fergus 2014, Fig 2, all of it: for each map of the chosen layers its strongest units over a
 data set, projected, beside the patches that excite them.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from zfnet_jax.analysis.evolution import Evolution
-from zfnet_jax.core.array_file import ArrayFile
-from zfnet_jax.core.devices import processors
+from zfnet_jax.core.files import write_json
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.features.controls import Control
-from zfnet_jax.features.mining import EDGES, NO_IMAGE, LayerStatistics
+from zfnet_jax.features.mining import EDGES, LayerStatistics
 from zfnet_jax.features.top_units import (
-    TopUnits,
     cut_patches_to_files,
     field_size,
     image_numbers,
     project_units_to_files,
     responding_units,
-    unit_box,
 )
+from zfnet_jax.features.unit_records import image_names
 from zfnet_jax.networks.net import Net
-from zfnet_jax.report import atlas_pages as pages
-from zfnet_jax.report import panels, pictures
-from zfnet_jax.report.feature_panels import draw_panel
-from zfnet_jax.zfnet.architecture import Architecture, ContrastNorm, Conv, Dense, Layer, MaxPool
+from zfnet_jax.report import pictures
+from zfnet_jax.report.atlas_contents import Atlas, FeatureMap, Layer, thumbnail_path
+from zfnet_jax.report.atlas_pages import write_pages
+from zfnet_jax.report.atlas_pictures import MinedLayer, draw_feature_maps, draw_figure
+from zfnet_jax.zfnet import architecture
+from zfnet_jax.zfnet.architecture import Architecture, ContrastNorm, Conv, Dense, MaxPool
 
 THUMBNAIL = 112
 """The width of a whole picture's thumbnail in pixels."""
-
-_ENTRY = ("image", "name", "label", "row", "col", "value", "box")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +41,10 @@ class Subject:
     Attributes:
       title: what the pages call it.
       net: the net.
-      frames: the pictures that it was mined on.
+      images: the pictures that it was mined on.
       source: what they are, in words.
-      tables: by layer, what mining found.
+      wanted: the k that was asked for, of which there may be fewer.
+      statistics: by layer, what mining found.
       evolution: by layer, its maps at several epochs; empty without snapshots.
       facts: what else the index says, such as ("validation top-1", "64.1 %").
       curves: a picture of the training curves, in the atlas's folder.
@@ -58,24 +52,18 @@ class Subject:
 
     title: str
     net: Net
-    frames: ImageSet
+    images: ImageSet
     source: str
-    tables: Mapping[str, LayerStatistics]
+    wanted: int
+    statistics: Mapping[str, LayerStatistics]
     evolution: Mapping[str, Evolution]
     facts: Sequence[tuple[str, str]]
     curves: str | None
 
 
-@dataclass(frozen=True, eq=False)
-class _Shelf:
-    """What is known of one layer when its pictures are drawn."""
-
-    layer: str
-    chosen: TopUnits
-    projections: ArrayFile
-    patches: ArrayFile
-    control: ArrayFile | None
-    evolution: Evolution | None
+def default_layers(arch: Architecture) -> tuple[str, ...]:
+    """The layers that an atlas shows by default: the convolutions and the classes."""
+    return (*(layer.name for layer in arch.convolutions), arch.layers[-1].name)
 
 
 def write_atlas(
@@ -100,207 +88,126 @@ def write_atlas(
     Returns:
       How many maps are dead.
     """
-    net, frames = subject.net, subject.frames
-    chosen = responding_units(net, subject.tables)
-    places = [folder / "raw" if raw else work / "projections", work / "patches", work / "control"]
-    for place in [*places, folder / "images"]:
-        place.mkdir()
-    projections = project_units_to_files(net, frames, chosen, places[0])
-    thumbnail = lambda number, picture: pictures.save_small(
-        folder / _thumbnail(number), picture, THUMBNAIL
-    )
-    patches = cut_patches_to_files(net, frames, chosen, places[1], thumbnail)
-    controls = (
-        project_units_to_files(net, frames, chosen, places[2], control=control, seed=seed)
-        if control
-        else {}
-    )
-    shelves = [
-        _Shelf(
-            layer,
-            chosen[layer],
-            projections[layer],
-            patches[layer],
-            controls.get(layer),
-            subject.evolution.get(layer),
-        )
-        for layer in subject.tables
-    ]
+    net, source = subject.net, subject.images.source
+    layers = _mined_layers(subject, folder, work, control, seed, raw)
     # Once for all layers, since a source may have to draw a picture to name it.
-    names = {int(image): frames.source[int(image)].name for image in image_numbers(chosen)}
-    units = {shelf.layer: _units(subject, shelf, names, folder) for shelf in shelves}
-    figures = [_figure(net, shelf, folder, seed) for shelf in shelves if _is_conv(net, shelf.layer)]
-    atlas = _atlas(subject, units, figures, control)
-    _write_json(subject, units, control, folder)
-    pages.write_pages(atlas, folder)
+    names = image_names(source, image_numbers({layer.name: layer.top_units for layer in layers}))
+    maps = {
+        layer.name: draw_feature_maps(net, layer, names, source.class_names, folder)
+        for layer in layers
+    }
+    spatial = [layer for layer in layers if isinstance(net.architecture[layer.name], Conv)]
+    figures = [draw_figure(net, layer, folder, seed) for layer in spatial]
+    atlas = _contents(subject, maps, figures, control)
+    _write_json(subject, maps, control, folder)
+    write_pages(atlas, folder)
     return sum(layer.dead for layer in atlas.layers)
 
 
-def _units(
-    subject: Subject, shelf: _Shelf, names: Mapping[int, str], folder: Path
-) -> tuple[pages.Unit, ...]:
-    """Draws the pictures of a layer's maps; returns what the pages say of them."""
-    net, layer = subject.net, shelf.layer
-    place = folder / "units" / layer
-    place.mkdir(parents=True)
-    entries = _entries(subject, shelf, names)
-    titles = net.class_names if layer == net.architecture.layers[-1].name else None
-    k = shelf.chosen.top.value.shape[1]
-    side = math.ceil(math.sqrt(k))
-
-    def draw(position: int) -> pages.Unit:
-        number, top = int(shelf.chosen.map_numbers[position]), entries[position]
-
-        def save(kind: str, tiles: np.ndarray, columns: int) -> str:
-            path = f"units/{layer}/{number:03}-{kind}.webp"
-            pictures.save(folder / path, pictures.tile(tiles, columns, gap=0, fill=127))
-            return path
-
-        def signed(kind: str, file: ArrayFile) -> tuple[str, float]:
-            tiles = file.read(position * k, len(top))
-            scale = pictures.symmetric_scale(tiles, panels.QUANTILE)
-            return save(kind, pictures.signed_to_pixels(tiles, scale), side), scale
-
-        projections = patches = control = strip = None
-        scale = 0.0
-        if top:
-            projections, scale = signed("projections", shelf.projections)
-            patches = save("patches", shelf.patches.read(position * k, len(top)), side)
-            control = signed("control", shelf.control)[0] if shelf.control else None
-        if shelf.evolution:
-            tiles = shelf.evolution.strip(position)
-            strip = save("evolution", panels.signed_tiles(tiles), len(tiles))
-        return pages.Unit(
-            layer=layer,
-            map=number,
-            title=titles[number] if titles else None,
-            top=top,
-            histogram=tuple(subject.tables[layer].histogram[number].tolist()),
-            scale=scale,
-            projections=projections,
-            patches=patches,
-            control=control,
-            evolution=strip,
-        )
-
-    with ThreadPoolExecutor(processors()) as threads:
-        return tuple(threads.map(draw, range(len(shelf.chosen.map_numbers))))
-
-
-def _entries(
-    subject: Subject, shelf: _Shelf, names: Mapping[int, str]
-) -> list[tuple[pages.Entry, ...]]:
-    """Each map's strongest images in words and numbers."""
-    arch, source = subject.net.architecture, subject.frames.source
-    top = shelf.chosen.top
-    rows = []
-    for value, image, row, col, label in zip(*top, strict=True):
-        count = int((image != NO_IMAGE).sum())
-        rows.append(
-            tuple(
-                pages.Entry(
-                    image=int(image[each]),
-                    name=names[int(image[each])],
-                    label=source.class_names[label[each]] if source.class_names else None,
-                    row=int(row[each]),
-                    col=int(col[each]),
-                    value=float(value[each]),
-                    box=unit_box(arch, shelf.layer, int(row[each]), int(col[each])),
-                    thumbnail=_thumbnail(int(image[each])),
-                )
-                for each in range(count)
-            )
-        )
-    return rows
-
-
-def _figure(net: Net, shelf: _Shelf, folder: Path, seed: int) -> tuple[str, str]:
-    """Draws a layer's panel of Fig 2: its path and caption."""
-    number, sheet, caption = draw_panel(
-        net, shelf.layer, shelf.chosen, shelf.projections, shelf.patches, seed
+def _mined_layers(
+    subject: Subject, folder: Path, work: Path, control: Control | None, seed: int, raw: bool
+) -> list[MinedLayer]:
+    """Projects the top-k units and cuts out their patches, and all whole pictures' thumbnails."""
+    net, images = subject.net, subject.images
+    top_units = responding_units(net, subject.statistics)
+    places = [folder / "raw" if raw else work / "projections", work / "patches", work / "control"]
+    for place in [*places, folder / "images"]:
+        place.mkdir()
+    projections = project_units_to_files(net, images, top_units, places[0])
+    save_thumbnail = lambda number, picture: pictures.save_small(
+        folder / thumbnail_path(number), picture, THUMBNAIL
     )
-    path = f"fig2_layer{number}.png"
-    pictures.save(folder / path, sheet)
-    return path, caption
+    patches = cut_patches_to_files(net, images, top_units, places[1], save_thumbnail)
+    controls = (
+        project_units_to_files(net, images, top_units, places[2], control=control, seed=seed)
+        if control
+        else {}
+    )
+    return [
+        MinedLayer(
+            name,
+            top_units[name],
+            of_layer.histogram,
+            projections[name],
+            patches[name],
+            controls.get(name),
+            subject.evolution.get(name),
+        )
+        for name, of_layer in subject.statistics.items()
+    ]
 
 
-def _atlas(
+def _contents(
     subject: Subject,
-    units: Mapping[str, tuple[pages.Unit, ...]],
+    maps: Mapping[str, tuple[FeatureMap, ...]],
     figures: Sequence[tuple[str, str]],
     control: Control | None,
-) -> pages.Atlas:
+) -> Atlas:
     net, arch = subject.net, subject.net.architecture
     shapes = arch.shapes(len(net.class_names))
-    wanted = next(iter(subject.tables.values())).top.value.shape[1]
-    epochs = next((each.epochs for each in subject.evolution.values()), ())
-    return pages.Atlas(
+    k = next(iter(subject.statistics.values())).top.value.shape[1]
+    side = math.ceil(math.sqrt(k))
+    return Atlas(
         title=subject.title,
         layers=tuple(
-            pages.Layer(
+            Layer(
                 name=layer.name,
                 kind=_kind(layer),
                 shape=shapes[layer.name],
                 text=_text(layer, shapes[layer.name]),
                 field=field_size(arch, layer.name) if arch.is_spatial(layer.name) else None,
-                units=units.get(layer.name, ()),
+                maps=maps.get(layer.name, ()),
             )
             for layer in arch
         ),
         input_size=arch.input_size,
-        side=math.ceil(math.sqrt(wanted)),
-        wanted=wanted,
-        images=len(subject.frames),
+        side=side,
+        rows=math.ceil(k / side),
+        wanted=subject.wanted,
+        images=len(subject.images),
         source=subject.source,
         facts=tuple(subject.facts),
         curves=subject.curves,
         figures=tuple(figures),
         edges=tuple(EDGES.tolist()),
-        epochs=epochs,
+        epochs=next((evolution.epochs for evolution in subject.evolution.values()), ()),
         control=control,
     )
 
 
 def _write_json(
     subject: Subject,
-    units: Mapping[str, tuple[pages.Unit, ...]],
+    maps: Mapping[str, tuple[FeatureMap, ...]],
     control: Control | None,
     folder: Path,
 ) -> None:
     """atlas.json: all that the pages show, for programs."""
-    description: dict[str, Any] = {
+    described = [
+        {
+            "layer": feature_map.layer,
+            "map": feature_map.map,
+            "title": feature_map.title,
+            "dead": not feature_map.top,
+            "scale": feature_map.scale,
+            "histogram": list(feature_map.histogram),
+            "top": [unit._asdict() for unit in feature_map.top],
+        }
+        for of_layer in maps.values()
+        for feature_map in of_layer
+    ]
+    contents = {
         "title": subject.title,
         "step": subject.net.step,
         "source": subject.source,
-        "images": len(subject.frames),
+        "images": len(subject.images),
         "control": control,
         "edges": EDGES.tolist(),
-        "units": [
-            {
-                "layer": unit.layer,
-                "map": unit.map,
-                "title": unit.title,
-                "dead": not unit.top,
-                "scale": unit.scale,
-                "histogram": list(unit.histogram),
-                "top": [{name: getattr(entry, name) for name in _ENTRY} for entry in unit.top],
-            }
-            for layer in units.values()
-            for unit in layer
-        ],
+        "units": described,
     }
-    (folder / "atlas.json").write_text(json.dumps(description) + "\n")
+    write_json(folder / "atlas.json", contents, indent=None)
 
 
-def _thumbnail(image: int) -> str:
-    return f"images/{image:06}.webp"
-
-
-def _is_conv(net: Net, layer: str) -> bool:
-    return isinstance(net.architecture[layer], Conv)
-
-
-def _kind(layer: Layer) -> str:
+def _kind(layer: architecture.Layer) -> str:
     match layer:
         case Conv():
             return "conv"
@@ -312,7 +219,7 @@ def _kind(layer: Layer) -> str:
             return "dense"
 
 
-def _text(layer: Layer, shape: Sequence[int]) -> str:
+def _text(layer: architecture.Layer, shape: Sequence[int]) -> str:
     match layer:
         case Conv():
             return f"{layer.features} filters {layer.size}×{layer.size}, stride {layer.stride}"
@@ -322,8 +229,3 @@ def _text(layer: Layer, shape: Sequence[int]) -> str:
             return f"contrast across {layer.size} maps"
         case Dense():
             return f"{shape[-1]} units"
-
-
-def mined_by_default(arch: Architecture) -> tuple[str, ...]:
-    """The layers that an atlas shows unless it is told others: the convolutions and the classes."""
-    return (*(each.name for each in arch if isinstance(each, Conv)), arch.layers[-1].name)

@@ -7,7 +7,6 @@ from zfnet_jax.features.mining import NO_IMAGE
 from zfnet_jax.features.top_units import TopUnits
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report import panels
-from zfnet_jax.zfnet.architecture import Conv
 
 # Maps and columns of Fig 2 from its second layer on; further layers are laid out as the last.
 _LAYOUT = ((16, 4), (12, 4), (10, 2), (10, 2))
@@ -16,7 +15,7 @@ _LAYOUT = ((16, 4), (12, 4), (10, 2), (10, 2))
 def draw_panel(
     net: Net,
     layer: str,
-    chosen: TopUnits,
+    top_units: TopUnits,
     projections: ArrayFile,
     patches: ArrayFile,
     seed: int,
@@ -26,7 +25,7 @@ def draw_panel(
     Args:
       net: the net.
       layer: a convolution's name.
-      chosen: its maps and their strongest units, (M, k).
+      top_units: its maps and their strongest units, (M, k).
       projections: of these units, (M, k, field, field, 3) float32.
       patches: of the pictures, (M, k, field, field, 3) uint8.
       seed: of the choice of maps.
@@ -34,24 +33,26 @@ def draw_panel(
     Returns:
       Which of the net's convolutions it is, from 1; the picture, uint8; a caption.
     """
-    number = [each.name for each in net.architecture if isinstance(each, Conv)].index(layer)
-    k = chosen.top.value.shape[1]
+    number = [conv.name for conv in net.architecture.convolutions].index(layer)
+    map_numbers, images = top_units.map_numbers, top_units.top.image
+    filled, k = (images != NO_IMAGE).sum(axis=1), images.shape[1]
     read = lambda file, rows: np.stack([file.read(int(row) * k, k) for row in rows])
     if number == 0:
-        kernel = net.rgb_kernel(layer)
-        sheet = panels.filters_beside_patches(kernel, read(patches, range(len(chosen.map_numbers))))
+        sheet = panels.filters_beside_patches(
+            net.rgb_kernel(layer), read(patches, range(len(map_numbers))), filled.tolist()
+        )
         return 1, sheet, f"{layer}: filters, and the patches that excite each most"
     count, columns = _LAYOUT[min(number, len(_LAYOUT)) - 1]
-    alive = np.flatnonzero(chosen.top.image[:, 0] != NO_IMAGE)
-    rows = np.sort(np.random.default_rng(seed).permutation(alive)[:count])
+    rows = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(filled))[:count])
     if not rows.size:
-        rows = np.arange(min(count, len(chosen.map_numbers)))  # all are dead, and shown so
+        rows = np.arange(min(count, len(map_numbers)))  # all are dead, and shown so
     shown = read(projections, rows)
     sheet = panels.panel_picture(
         shown,
         read(patches, rows),
         panels.scales(shown, "map"),
-        [f"map {chosen.map_numbers[row]}" for row in rows],
+        [f"map {map_numbers[row]}" for row in rows],
+        filled=filled[rows].tolist(),
         columns=columns,
     )
     return number + 1, sheet, f"{layer}: {len(rows)} maps at random"

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from zfnet_jax.core.pixels import raw_to_pixels
-from zfnet_jax.report.atlas_views import share, significant
-from zfnet_jax.report.occlusion import (
-    HEAT,
+from zfnet_jax.analysis.occluded_pictures import OccludedPicture
+from zfnet_jax.report.formats import share, significant
+from zfnet_jax.report.occlusion_maps import (
     NARROWEST,
-    Row,
+    heat_picture,
     heat_range,
     label_colours,
     label_picture,
+    map_extent,
 )
 from zfnet_jax.report.templating import environment
 
@@ -25,12 +25,16 @@ _BEST = 5  # classes that are listed at a position
 
 
 def write_page(
-    rows: Sequence[Row], class_names: Sequence[str], layer: str, title: str, path: Path
+    pictures: Sequence[OccludedPicture],
+    class_names: Sequence[str],
+    layer: str,
+    title: str,
+    path: Path,
 ) -> None:
     """Writes a page, of one file, on which the square follows the pointer.
 
     Args:
-      rows: the pictures.
+      pictures: those to show.
       class_names: the name of each class.
       layer: the name of the map's layer.
       title: the net's name.
@@ -38,7 +42,7 @@ def write_page(
     """
     env = environment()
     env.filters["significant"] = significant
-    views = [_view(row, class_names) for row in rows]
+    views = [_view(picture, class_names) for picture in pictures]
     data = [view.pop("data") for view in views]
     text = env.get_template("occlusion.html").render(
         views=views, data=data, classes=list(class_names), layer=layer, title=title
@@ -47,32 +51,34 @@ def write_page(
     path.write_text(text, encoding="utf-8", errors="replace")
 
 
-def _view(row: Row, class_names: Sequence[str]) -> dict[str, Any]:
+def _view(picture: OccludedPicture, class_names: Sequence[str]) -> dict[str, Any]:
     """What the page shows of a picture; `data` is what its script reads."""
-    found, probability = row.found, row.found.outputs[..., row.label]
-    labels = found.most_probable
-    colours, counts = label_colours(labels, row.label)
-    order = np.argsort(-found.outputs, axis=-1, kind="stable")[..., :_BEST]
-    best = np.take_along_axis(found.outputs, order, axis=-1)
+    sweep, probability = picture.sweep, picture.sweep.outputs[..., picture.label]
+    high, wide = picture.picture.shape[:2]
+    extent = map_extent(sweep)
+    labels = sweep.most_probable
+    colours, counts = label_colours(labels, picture.label)
+    order = np.argsort(-sweep.outputs, axis=-1, kind="stable")[..., :_BEST]
+    best = np.take_along_axis(sweep.outputs, order, axis=-1)
     rounded = lambda values: np.asarray(values, float).round(5).ravel().tolist()
-    start = np.argsort(-found.unoccluded, kind="stable")[:_BEST]
+    start = np.argsort(-sweep.unoccluded, kind="stable")[:_BEST]
     return {
-        "name": row.name,
-        "label": class_names[row.label],
-        "origin": row.origin,
-        "unit": found.unit,
-        "whole": float(found.unoccluded[row.label]),
+        "name": picture.name,
+        "label": class_names[picture.label],
+        "origin": picture.origin,
+        "unit": sweep.unit,
+        "whole": float(sweep.unoccluded[picture.label]),
         "lowest": float(probability.min()),
         "highest": float(probability.max()),
         "range": heat_range(probability, NARROWEST),
-        "least": float(found.activity.min()),
-        "most": float(found.activity.max()),
-        "picture": _data_url(row.picture),
-        "square": _data_url(row.square),
+        "least": float(sweep.activity.min()),
+        "most": float(sweep.activity.max()),
+        "picture": _data_url(picture.picture),
+        "square": _data_url(picture.square),
         "maps": [
-            ("probability", _data_url(_heat_picture(probability, NARROWEST))),
+            ("probability", _data_url(heat_picture(probability, NARROWEST))),
             ("label", _data_url(label_picture(labels, colours))),
-            ("activity", _data_url(_heat_picture(found.activity))),
+            ("activity", _data_url(heat_picture(sweep.activity))),
         ],
         "legend": [
             (class_names[label], colour, share(counts[label], labels.size))
@@ -80,30 +86,30 @@ def _view(row: Row, class_names: Sequence[str]) -> dict[str, Any]:
             if counts[label]
         ],
         "data": {
-            "high": row.picture.shape[0],
-            "wide": row.picture.shape[1],
-            "size": found.size,
-            "tops": found.top_left[:, 0, 0].tolist(),
-            "lefts": found.top_left[0, :, 1].tolist(),
-            "label": row.label,
+            "high": high,
+            "wide": wide,
+            "size": sweep.size,
+            "extent": {
+                "top": extent.top / high,
+                "left": extent.left / wide,
+                "width": (extent.right - extent.left) / wide,
+                "height": (extent.bottom - extent.top) / high,
+            },
+            "tops": sweep.top_left[:, 0, 0].tolist(),
+            "lefts": sweep.top_left[0, :, 1].tolist(),
+            "label": picture.label,
             "probability": rounded(probability),
-            "activity": rounded(found.activity),
+            "activity": rounded(sweep.activity),
             "best": order.reshape(-1, order.shape[-1]).tolist(),
             "shares": best.astype(float).round(5).reshape(-1, best.shape[-1]).tolist(),
             "whole": {
-                "probability": round(float(found.unoccluded[row.label]), 5),
+                "probability": round(float(sweep.unoccluded[picture.label]), 5),
                 "best": start.tolist(),
-                "shares": rounded(found.unoccluded[start]),
+                "shares": rounded(sweep.unoccluded[start]),
             },
-            "start": row.at_largest_drop.tolist(),
+            "start": picture.at_largest_drop.tolist(),
         },
     }
-
-
-def _heat_picture(values: np.ndarray, narrowest: float = 0.0) -> np.ndarray:
-    low, high = heat_range(values, narrowest)
-    shares = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    return raw_to_pixels(255 * HEAT(shares)[..., :3])
 
 
 def _data_url(pixels: np.ndarray) -> str:

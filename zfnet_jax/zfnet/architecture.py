@@ -113,6 +113,11 @@ class Architecture:
         expect_one_of("layer", name, names)
         return names.index(name)
 
+    @property
+    def convolutions(self) -> tuple[Conv, ...]:
+        """Its convolutions, from the pixels up."""
+        return tuple(layer for layer in self.layers if isinstance(layer, Conv))
+
     def is_spatial(self, name: str) -> bool:
         """Whether the layer's output is a stack of maps rather than a vector."""
         return not isinstance(self[name], Dense)

@@ -1,4 +1,4 @@
-"""What the atlas's pages draw: styles, paths and numbers, as text for its templates."""
+"""Numbers, paths and drawings as the text that pages and figures show."""
 
 import math
 from collections.abc import Sequence
@@ -65,8 +65,8 @@ def box_style(box: tuple[int, int, int, int], input_size: int) -> str:
     return ";".join(f"{key}:{100 * value / input_size:.4g}%" for key, value in values.items())
 
 
-def mosaic_style(size: tuple[int, int], side: int, count: int) -> str:
-    """How many rows a mosaic has and, as a clip path, which of its tiles are there.
+def tiles_there(size: tuple[int, int], side: int, count: int) -> str:
+    """Which tiles of a mosaic are there, as CSS that cuts away the others.
 
     Args:
       size: of the picture, width and height.
@@ -74,17 +74,16 @@ def mosaic_style(size: tuple[int, int], side: int, count: int) -> str:
       count: how many tiles there are.
 
     Returns:
-      CSS declarations; none where a square is full.
+      A clip path; nothing where they fill the picture.
     """
     rows = round(size[1] * side / size[0])
-    style = f"--rows:{rows}" if rows != side else ""
-    if count < rows * side:
-        full, rest = divmod(count, side)
-        above, below = f"{100 * full / rows:.4g}%", f"{100 * (full + 1) / rows:.4g}%"
-        right = f"{100 * rest / side:.4g}%"
-        corners = f"0 0,100% 0,100% {above},{right} {above},{right} {below},0 {below}"
-        style += f";clip-path:polygon({corners})"
-    return style.lstrip(";")
+    if count >= rows * side:
+        return ""
+    full, rest = divmod(count, side)
+    above, below = f"{100 * full / rows:.4g}%", f"{100 * (full + 1) / rows:.4g}%"
+    right = f"{100 * rest / side:.4g}%"
+    corners = f"0 0,100% 0,100% {above},{right} {above},{right} {below},0 {below}"
+    return f"clip-path:polygon({corners})"
 
 
 def block(shape: Sequence[int], input_size: int) -> str:
