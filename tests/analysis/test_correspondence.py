@@ -20,7 +20,7 @@ from zfnet_jax.analysis.correspondence import (
     other_places,
     signs,
 )
-from zfnet_jax.analysis.shape_parts import shape_parts
+from zfnet_jax.analysis.parts import shape_parts
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.parts import Box, in_input, read_boxes
 from zfnet_jax.data.preprocessing import centre_view

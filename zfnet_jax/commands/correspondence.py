@@ -1,27 +1,21 @@
 """Show whether a net knows that pictures show the same part, as in Table 1."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 import tyro
 from tqdm import tqdm
 
-from zfnet_jax.analysis.correspondence import (
-    at_random,
-    box_mask,
-    consistency,
-    default_layers,
-    expect_other_place,
-)
-from zfnet_jax.analysis.shape_parts import shape_parts
-from zfnet_jax.commands import command_line
+from zfnet_jax.analysis.correspondence import default_layers
+from zfnet_jax.analysis.hidden_parts import HiddenPart, hide_part
+from zfnet_jax.analysis.parts import Part, marked_parts, shape_parts
+from zfnet_jax.commands import command_line, options
 from zfnet_jax.commands.images import training_of
-from zfnet_jax.core.files import output_folder
-from zfnet_jax.data.parts import in_input, read_boxes
+from zfnet_jax.core.files import output_folder, write_json, write_text
+from zfnet_jax.data.parts import read_boxes
 from zfnet_jax.data.picture_size import picture_size, say_enlarged
 from zfnet_jax.data.pictures import open_pictures
 from zfnet_jax.data.pipeline import ImageSet
@@ -29,57 +23,53 @@ from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.source import Source, warn_of_skipped
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.features import controls
-from zfnet_jax.networks.function import network, network_input
+from zfnet_jax.networks.function import network_input
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report import correspondence as report
 from zfnet_jax.report.annotate import write_annotation_page
-from zfnet_jax.report.correspondence import PART, RANDOM, Hidden
 from zfnet_jax.training import checkpoint, run_folder
 
-SHARE = 224 / 256
-"""How much of a picture the paper's net sees."""
+VISIBLE = 224 / 256
+"""How much of a picture's side the paper's net sees."""
 
-
-class Part(NamedTuple):
-    """A part, the pictures that show it, and where in the net's input; masks (n, size, size)."""
-
-    name: str
-    items: np.ndarray
-    masks: np.ndarray
+TITLE = "Fraction of differing signs: mean over pairs of pictures ± standard deviation"
 
 
 def main(
-    ckpt: Path | None = None,
-    boxes: Path | None = None,
-    folder: Path | None = None,
+    ckpt: Annotated[
+        Path | None, tyro.conf.arg(metavar="NET", help=f"{options.NET}; needed to measure.")
+    ] = None,
+    boxes: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    folder: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
     shapes: bool = False,
     count: int = 20,
     random: int = 10,
-    layers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LAYER ...")] = (),
+    layers: Annotated[
+        options.Layers,
+        tyro.conf.arg(
+            help="names of layers; by default the last convolution and the last hidden dense one."
+        ),
+    ] = (),
     control: bool = True,
-    annotate: Path | None = None,
+    annotate: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
     seed: int = 0,
-    batch_size: int = 32,
-    out: Path | None = None,
+    batch_size: options.BatchSize = 32,
+    out: options.Out = None,
 ) -> None:
     """Hide the same part in several pictures, and measure how consistently a net answers.
 
     Example: zfnet-jax correspondence --ckpt runs/shapes --boxes parts.json --folder photos
 
     Args:
-      ckpt: a run, a step of one, or a .safetensors file.
       boxes: JSON or CSV with image, part, top, left, height and width, in pixels of the pictures.
       folder: where those pictures are; by default beside the file of boxes.
       shapes: use the parts that the embedded data set knows, with a net trained on it.
       count: pictures for each part of the embedded set.
       random: at how many random places as much is hidden, for comparison.
-      layers: which layers; by default the last convolution and the last hidden dense layer.
       control: also through a net with random weights.
-      annotate: only write a page on which to mark the parts in this folder's pictures; with a ckpt
+      annotate: only write a page on which to mark the parts in this folder's pictures; with --ckpt
         it shows what that net sees of them.
       seed: of the random places and the random weights.
-      batch_size: images at a time.
-      out: the folder to write to; by default correspondence in the run's folder.
     """
     if (annotate is not None) + (boxes is not None) + shapes != 1:
         raise ValueError("expected one of --boxes FILE, --shapes and --annotate FOLDER")
@@ -102,31 +92,35 @@ def main(
     nets = {"trained": net}
     if control:
         nets["random weights"] = controls.net_of("random-weights", net, seed)
-    frames = ImageSet.of(source, net.preprocessing.frame, cache_gib=0)
-    view = network_input(net)
-    rows, left_out = [], []
+    images = ImageSet.of(source, net.preprocessing.frame, cache_gib=0)
+    view, left_out = network_input(net), []
+    rows: list[HiddenPart] = []
     for part in tqdm(parts, "hiding", disable=None, leave=False, unit="part"):
         if len(part.items) < 2:
             left_out.append(part.name)
             continue
-        images = np.asarray(view(frames.batch(part.items).frames))
-        rows.append(_hide(nets, images, part, layers, random, seed, batch_size))
+        seen = np.asarray(view(images.batch(part.items).frames))
+        rows.append(
+            hide_part(nets, seen, part, layers, random=random, seed=seed, batch_size=batch_size)
+        )
     out = out or run_folder.output_of(ckpt, "correspondence")
-    title = "Fraction of differing signs: mean over pairs of pictures ± standard deviation"
-    description = {
-        "ckpt": str(ckpt),
-        "step": net.step,
-        "boxes": "shapes" if boxes is None else str(boxes),
-        "random": random,
-        "seed": seed,
-        "left_out": left_out,
-        "table": report.describe(rows),
-    }
+    text = report.as_text(rows, TITLE)
     with output_folder(out) as made:
-        (made / "correspondence.txt").write_text(report.as_text(rows, title))
-        report.table_picture(rows, title, made / "correspondence.png")
-        (made / "correspondence.json").write_text(json.dumps(description, indent=1) + "\n")
-    print(report.as_text(rows, title))
+        write_text(made / "correspondence.txt", text)
+        report.table_picture(rows, TITLE, made / "correspondence.png")
+        write_json(
+            made / "correspondence.json",
+            {
+                "ckpt": str(ckpt),
+                "step": net.step,
+                "boxes": "shapes" if boxes is None else str(boxes),
+                "random": random,
+                "seed": seed,
+                "left_out": left_out,
+                "table": report.describe(rows),
+            },
+        )
+    print(text)
     if left_out:
         print(f"left out, no place beside them in 2 pictures: {', '.join(left_out)}")
     print(f"wrote correspondence.png, .txt and .json to {out}: {len(rows)} parts")
@@ -136,7 +130,7 @@ def _annotate(folder: Path, net: Net | None, out: Path) -> None:
     command_line.expect("annotate", folder, folder.is_dir(), "a folder of pictures")
     source, skipped = open_pictures([folder])
     warn_of_skipped(skipped)
-    share = net.architecture.input_size / net.preprocessing.frame if net else SHARE
+    share = net.architecture.input_size / net.preprocessing.frame if net else VISIBLE
     names = [path.relative_to(folder).as_posix() for path in source.paths]
     with output_folder(out) as made:
         title = folder.absolute().name
@@ -144,28 +138,21 @@ def _annotate(folder: Path, net: Net | None, out: Path) -> None:
     print(f"wrote annotate.html to {out}: {len(names)} pictures; open it in a browser")
 
 
-def _marked(net: Net, path: Path, folder: Path) -> tuple[Source, list[Part]]:
+def _marked(net: Net, path: Path, folder: Path) -> tuple[Source, Iterable[Part]]:
     """The pictures of a file of boxes, and its parts in the net's input."""
     boxes = read_boxes(path)
     names = list(next(iter(boxes.values())))
     source, _ = open_pictures([folder / name for name in names])
     frame, size = net.preprocessing.frame, net.architecture.input_size
     say_enlarged(source, range(len(source)), frame)
-    sizes = [picture_size(source[item].image) for item in range(len(source))]
-    parts = []
-    for part, marked in boxes.items():
-        masks = []
-        for name, picture in zip(names, sizes, strict=True):
-            try:
-                masks.append(box_mask(in_input(marked[name], picture, frame, size), size))
-                expect_other_place(masks[-1])
-            except ValueError as error:
-                raise ValueError(f"{path}: {part!r} in {name}: {error}") from error
-        parts.append(Part(part, np.arange(len(names)), np.stack(masks)))
-    return source, parts
+    sizes = {name: picture_size(source[item].image) for item, name in enumerate(names)}
+    try:
+        return source, marked_parts(boxes, sizes, frame, size)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
-def _of_shapes(net: Net, count: int) -> tuple[Source, Iterator[Part]]:
+def _of_shapes(net: Net, count: int) -> tuple[Source, Iterable[Part]]:
     """The embedded validation set, and its parts in the net's input."""
     config = training_of(net)
     source = open_splits(config.data, config.seed).val
@@ -174,23 +161,7 @@ def _of_shapes(net: Net, count: int) -> tuple[Source, Iterator[Part]]:
             f"--shapes: expected a net trained on shapes, this one was on {config.data.source}"
         )
     frame, size = net.preprocessing.frame, net.architecture.input_size
-    return source, (Part(*part) for part in shape_parts(source, frame, size, count))
-
-
-def _hide(
-    nets: dict[str, Net],
-    images: np.ndarray,
-    part: Part,
-    layers: Sequence[str],
-    random: int,
-    seed: int,
-    batch_size: int,
-) -> Hidden:
-    found = {}
-    for name, net in nets.items():
-        hidden = {PART: [part.masks], RANDOM: at_random(part.masks, random, seed)}
-        found[name] = consistency(network(net), images, hidden, layers, batch_size=batch_size)
-    return Hidden(part.name, len(images), found)
+    return source, shape_parts(source, frame, size, count)
 
 
 run = partial(command_line.run, main)

@@ -2,56 +2,23 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 
-from zfnet_jax.analysis.invariance import Responses
+from zfnet_jax.analysis.invariance_sweeps import EXAMPLE_PICTURES, Distance, Sweep
+from zfnet_jax.report.figures import new_figure, plain
 from zfnet_jax.report.pictures import tile
 
-Distance = Literal["relative", "euclidean"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
-"""Of single pictures' lines (Okabe and Ito); of more pictures the mean and its spread are drawn."""
-
-EXAMPLES = 5
-"""How many of a transformation's pictures are shown."""
+"""Of single pictures' lines (Okabe and Ito), for `EXAMPLE_PICTURES` of them."""
 
 _MEAN = "#c1440e"
 _UNITS = {"translation": "pixels down", "scale": "times", "rotation": "degrees"}
-
-
-@dataclass(frozen=True, eq=False)
-class Sweep:
-    """One transformation with some pictures.
-
-    Attributes:
-      values: (T,) float, by how much.
-      responses: what the net makes of them, N pictures.
-      examples: (P, E, H, W, 3) uint8, some of the pictures; P at most `len(COLOURS)`.
-      shown: (E,) int, by which of the values they are transformed.
-    """
-
-    values: np.ndarray
-    responses: Responses
-    examples: np.ndarray
-    shown: np.ndarray
-
-    def distances(self, layer: str, distance: Distance) -> np.ndarray:
-        """(N, T) float32."""
-        plain = self.responses.distance[layer]
-        return plain if distance == "euclidean" else self.responses.relative(layer)
-
-
-def shown_places(count: int) -> np.ndarray:
-    """Which of so many values have their pictures shown, evenly spaced with both ends."""
-    return np.unique(np.linspace(0, count - 1, EXAMPLES).round().astype(int))
 
 
 def invariance_figure(
@@ -75,9 +42,8 @@ def invariance_figure(
       distance: relative ones have one scale in the whole figure, plain ones one for each layer.
       path: the picture to write.
     """
-    single = len(captions) <= len(COLOURS)
-    figure = Figure(figsize=(2.9 + 2.9 * (len(layers) + 1), 2.75 * len(sweeps)))
-    FigureCanvasAgg(figure)
+    single = len(captions) <= EXAMPLE_PICTURES
+    figure = new_figure(2.9 + 2.9 * (len(layers) + 1), 2.75 * len(sweeps), layout=None)
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.06)
     grid = figure.subplots(
         len(sweeps), len(layers) + 2, squeeze=False, width_ratios=[0.85, *[1] * (len(layers) + 1)]
@@ -97,24 +63,23 @@ def invariance_figure(
         curves = [sweep.distances(layer, distance) for layer in layers]
         curves.append(sweep.responses.probability)
         most = [math.inf] * len(layers) + [1.0]
-        for axes, each, top, limit in zip(row[1:], curves, [*tops, 1], most, strict=True):
-            _draw(axes, sweep.values, each, single, limit)
+        for axes, of_column, top, limit in zip(row[1:], curves, [*tops, 1], most, strict=True):
+            _draw(axes, sweep.values, of_column, single, limit)
             axes.set(ylim=(0, 1.05 * top or 1), xlabel=_UNITS.get(kind, kind))
             axes.margins(x=0.02)
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.grid(alpha=0.25)
+            plain(axes)
     for axes, name in zip(grid[0, 1:], [*names, probability], strict=True):
         axes.set_title(name, fontsize=11)
     handles, labels = grid[0, -1].get_legend_handles_labels()
     if single:
         handles, labels = grid[0, -1].get_lines(), list(captions)
     else:
-        grid[0, 0].set_title(f"{len(COLOURS)} of {len(captions)} pictures", fontsize=11)
+        grid[0, 0].set_title(f"{EXAMPLE_PICTURES} of {len(captions)} pictures", fontsize=11)
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, dpi=150)
 
 
-def _draw(axes: Axes, values: np.ndarray, curves: np.ndarray, single: bool, limit: float) -> None:
+def _draw(axes: "Axes", values: np.ndarray, curves: np.ndarray, single: bool, limit: float) -> None:
     """Lines, or their mean and its band, which ends where the values do: at 0 and the limit."""
     if single:
         for curve, colour in zip(curves, COLOURS, strict=False):
@@ -150,7 +115,9 @@ def _highest(curves: np.ndarray, single: bool) -> float:
     return float(np.nanmax(shown, initial=0))
 
 
-def _show_examples(axes: Axes, sweep: Sweep, single: bool) -> None:
+def _show_examples(axes: "Axes", sweep: Sweep, single: bool) -> None:
+    from matplotlib.colors import to_rgb
+
     pictures, columns, size = sweep.examples.shape[:3]
     gap = max(1, size // 32)
     mosaic = tile(sweep.examples.reshape(-1, *sweep.examples.shape[2:]), columns, gap)
@@ -177,7 +144,8 @@ def describe_sweep(sweep: Sweep, layers: Sequence[str]) -> dict[str, Any]:
 
     def curve(rows: np.ndarray) -> dict[str, list[float | None]]:
         mean, std = (
-            [float(x) if np.isfinite(x) else None for x in each] for each in mean_and_spread(rows)
+            [float(value) if np.isfinite(value) else None for value in of_curves]
+            for of_curves in mean_and_spread(rows)
         )
         return {"mean": mean, "std": std}
 
@@ -187,3 +155,15 @@ def describe_sweep(sweep: Sweep, layers: Sequence[str]) -> dict[str, Any]:
         "relative": {layer: curve(sweep.distances(layer, "relative")) for layer in layers},
         "probability": curve(sweep.responses.probability),
     }
+
+
+def arrays(sweeps: Mapping[str, Sweep], labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The raw numbers, such as `translation_distance_conv1`, (pictures, steps)."""
+    columns = {"labels": labels}
+    for kind, sweep in sweeps.items():
+        columns[f"{kind}_values"] = sweep.values
+        columns[f"{kind}_probability"] = sweep.responses.probability
+        for layer, distance in sweep.responses.distance.items():
+            columns[f"{kind}_distance_{layer}"] = distance
+            columns[f"norm_{layer}"] = sweep.responses.norm[layer]
+    return columns

@@ -1,12 +1,13 @@
-"""The parts of the objects in the drawn shapes, as masks in a net's input, to be hidden."""
+"""Parts of objects as masks in a net's input, to be hidden: of drawn shapes, and marked ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from zfnet_jax.analysis.correspondence import other_places
+from zfnet_jax.analysis.correspondence import box_mask, expect_other_place, other_places
 from zfnet_jax.data.decode import decode
+from zfnet_jax.data.parts import Box, in_input
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.data.shapes import Shapes
 
@@ -14,8 +15,8 @@ SEARCHED = 100
 """How many pictures of a class are searched for those that show a part."""
 
 
-class ShapePart(NamedTuple):
-    """A part in some pictures of its class.
+class Part(NamedTuple):
+    """A part in some pictures that show it.
 
     Attributes:
       name: such as "fish eye".
@@ -28,7 +29,7 @@ class ShapePart(NamedTuple):
     masks: np.ndarray
 
 
-def shape_parts(source: Shapes, frame: int, size: int, count: int) -> Iterator[ShapePart]:
+def shape_parts(source: Shapes, frame: int, size: int, count: int) -> Iterator[Part]:
     """The first pictures of each class that show a part whole, with room for it elsewhere.
 
     Args:
@@ -56,7 +57,38 @@ def shape_parts(source: Shapes, frame: int, size: int, count: int) -> Iterator[S
                     masks[part].append(seen)
         for part in parts:
             shown = np.array(masks[part], bool).reshape(-1, size, size)
-            yield ShapePart(f"{kind} {part}", np.array(items[part], int), shown)
+            yield Part(f"{kind} {part}", np.array(items[part], int), shown)
+
+
+def marked_parts(
+    boxes: Mapping[str, Mapping[str, Box]],
+    sizes: Mapping[str, tuple[int, int]],
+    frame: int,
+    size: int,
+) -> list[Part]:
+    """The parts of a file of boxes, in the pictures that it names.
+
+    Args:
+      boxes: by part, by picture, from `data.parts.read_boxes`.
+      sizes: the pictures' heights and widths in pixels, by their names, in the order of the source.
+      frame: the side of the net's frame, in pixels.
+      size: the side of its input.
+
+    Raises:
+      ValueError: a box lies outside what the net sees, or fills so much of it that the part has no
+        other place.
+    """
+    parts = []
+    for part, marked in boxes.items():
+        masks = []
+        for name, shape in sizes.items():
+            try:
+                masks.append(box_mask(in_input(marked[name], shape, frame, size), size))
+                expect_other_place(masks[-1])
+            except ValueError as error:
+                raise ValueError(f"{part!r} in {name}: {error}") from error
+        parts.append(Part(part, np.arange(len(sizes)), np.stack(masks)))
+    return parts
 
 
 def _in_frame(mask: np.ndarray, frame: int) -> np.ndarray:
