@@ -6,12 +6,13 @@ ZFNET_CHROMIUM names the browser; with it, as in .ci/run, a browser that does no
 failure. Without it the tests take the `chromium` on the PATH, or are skipped.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, sync_playwright
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,35 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A tab in which no error, dialog or request for the network may appear."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
+    with _flawless(page):
+        yield page
+
+
+@pytest.fixture
+def phone(browser: Browser) -> Iterator[Page]:
+    """The same on a phone: small, and touched with a finger."""
+    page = browser.new_page(viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True)
+    with _flawless(page):
+        yield page
+
+
+def swipe(page: Page, target: Locator, pixels: float) -> None:
+    """Moves a finger from the middle of an element up or down by so many pixels, without a hold."""
+    box = target.bounding_box()
+    assert box is not None
+    page.context.new_cdp_session(page).send(
+        "Input.synthesizeScrollGesture",
+        {
+            "x": box["x"] + box["width"] / 2,
+            "y": box["y"] + box["height"] / 2,
+            "yDistance": pixels,
+            "gestureSourceType": "touch",
+        },
+    )
+
+
+@contextlib.contextmanager
+def _flawless(page: Page) -> Iterator[None]:
     wrong: list[str] = []
 
     def failed(request: Request) -> None:
@@ -44,6 +74,6 @@ def page(browser: Browser) -> Iterator[Page]:
     page.on("requestfailed", failed)
     page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     page.on("request", requested)
-    yield page
+    yield
     page.close()
     assert wrong == []

@@ -2,31 +2,25 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import random_params
+from browser_tab import swipe
 from PIL import Image
 from playwright.sync_api import Page
+from tiny_nets import FRAME, SIZE, random_net, write_net
 
 from zfnet_jax.analysis.correspondence import at_random, box_mask, consistency
 from zfnet_jax.commands import command_line
-from zfnet_jax.config import TrainConfig
-from zfnet_jax.data.config import DataConfig
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.parts import Box, in_input, read_boxes
-from zfnet_jax.data.preprocessing import Preprocessing, centre_view
+from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.data.shapes import Shapes
-from zfnet_jax.networks import weights
 from zfnet_jax.networks.function import network
-from zfnet_jax.networks.net import Net
 from zfnet_jax.report.annotate import write_annotation_page
 from zfnet_jax.training import checkpoint
-from zfnet_jax.zfnet.architecture import ZFNET_SMALL
 
-pytest_plugins = ["browser_tab"]
+pytest_plugins = ["browser_tab", "tiny_runs", "tiny_nets"]
 
-SIZE, FRAME = 32, 37
 NAMES = Shapes("val", 1).class_names
 PICTURES = {"1.png": (60, 90), "2.png": (75, 75), "inside/3.png": (100, 70)}
 """Their heights and widths."""
@@ -40,25 +34,10 @@ class Output(NamedTuple):
     said: str
 
 
-def write_net(path: Path, source: str) -> Path:
-    widths = {f"conv{n}": 6 for n in range(1, 6)} | {"fc6": 8, "fc7": 8}
-    arch = ZFNET_SMALL.with_features(**widths).at(SIZE)
-    mean = np.random.default_rng(0).uniform(90, 160, (FRAME, FRAME, 3)).astype(np.float32)
-    params = random_params(arch, len(NAMES))
-    params["conv1"]["kernel"] /= 60
-    config = TrainConfig(architecture=arch, data=DataConfig(source=source))
-    weights.write(
-        Net(config.architecture, params, Preprocessing(FRAME, mean), NAMES, 1, config=config),
-        path,
-        jnp.float32,
-    )
-    return path
-
-
 @pytest.fixture(scope="module")
 def net_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small net of random weights for the embedded data set."""
-    return write_net(tmp_path_factory.mktemp("net") / "small.safetensors", "shapes")
+    """A net of random weights for the embedded data set."""
+    return write_net(random_net("shapes", NAMES), tmp_path_factory.mktemp("net") / "a.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +211,10 @@ def test_options(main, net_file, capsys, monkeypatch, tmp_path, photos, options,
     monkeypatch.chdir(tmp_path)
     nets = {"NET": net_file}
     if "OTHER" in options:
-        nets["OTHER"] = write_net(tmp_path / "other.safetensors", f"folder:{_classes(tmp_path)}")
+        nets["OTHER"] = write_net(
+            random_net(f"folder:{_classes(tmp_path)}", ("one", "two")),
+            tmp_path / "other.safetensors",
+        )
     given = (nets.get(each, each) for each in options)
     assert message in one_line(main, capsys, *given, "--out", "out")
 
@@ -340,6 +322,24 @@ def test_parts_are_marked_and_the_tool_reads_them(page, main, net_file, capsys, 
         for width in (360, 1280):
             page.set_viewport_size({"width": width, "height": 900})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.slow
+def test_on_a_phone_a_swipe_scrolls_and_a_tap_marks(phone, photos: Path, tmp_path: Path):
+    files = [photos / name for name in PICTURES]
+    write_annotation_page(tmp_path / "a.html", "photos", files, list(PICTURES), 0.9)
+    phone.goto((tmp_path / "a.html").as_uri())
+    picture = phone.locator(".picture").first
+    picture.scroll_into_view_if_needed()
+    before = phone.evaluate("scrollY")
+    swipe(phone, picture, -200)
+    assert phone.evaluate("scrollY") > before + 50
+    assert phone.locator(".box").count() == 0
+    picture.evaluate("area => area.scrollIntoView({ block: 'center' })")
+    box = picture.bounding_box()
+    phone.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert phone.locator(".box").count() == 1
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_names_cannot_leave_the_script(tmp_path: Path):

@@ -1,16 +1,17 @@
-"""tools/first_layers.py, as a user runs it, on the tiny run."""
+"""The command first-layers on nets of random weights."""
 
+import contextlib
+import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_runs import VAL, Finished, one_line, trace_of
-from conftest import CLASSES, ROOT, TINY, random_params
+from command_runs import VAL, trace_of
+from conftest import CLASSES, TINY, random_params
 from PIL import Image
 
+from zfnet_jax.commands import command_line
 from zfnet_jax.config import OptimizerConfig, TrainConfig
 from zfnet_jax.data.preprocessing import Preprocessing, frame_size
 from zfnet_jax.data.splits import open_splits
@@ -19,20 +20,24 @@ from zfnet_jax.networks.net import Net
 from zfnet_jax.training import checkpoint
 from zfnet_jax.zfnet.architecture import Architecture
 
-pytest_plugins = ["tiny_runs"]
+pytest_plugins = ["tiny_runs", "tiny_nets"]
 
-SELECTION = ROOT / "tools" / "first_layers.py"
 WRITTEN = ["first_layers.json", "first_layers.npz", "first_layers.png", "first_layers_plots.png"]
 
 
-def run(place: Path, *args: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SELECTION), *map(str, args)],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def failure(main, capsys, monkeypatch, tmp_path: Path):
+    """Runs the command where it must fail, in another folder; gives its one line."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: object) -> str:
+        with pytest.raises(SystemExit) as stop:
+            command_line.run(main, list(map(str, args)))
+        out, err = capsys.readouterr()
+        assert (stop.value.code, out, err.count("\n")) == (2, "", 1)
+        return err
+
+    return run
 
 
 def other_net(place: Path, arch: Architecture) -> Path:
@@ -55,17 +60,16 @@ def other_net(place: Path, arch: Architecture) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compared(finished: Finished, picture_folder: Path, tmp_path_factory) -> Path:
-    """The tiny run and another net, on the pictures of a folder; treat it as read-only."""
+def compared(main, untrained: Path, picture_folder: Path, tmp_path_factory) -> Path:
+    """A run and another net, on the pictures of a folder; treat it as read-only."""
     place = tmp_path_factory.mktemp("compared")
     other = other_net(place, TINY.edit("conv1", stride=2))
-    done = run(
-        place,
-        *("--ckpt", finished.run, other, "--images", picture_folder / "red"),
-        *("--batch-size", 8, "--out", "out"),
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+    options = ("--images", picture_folder / "red", "--batch-size", 8, "--top", 3, "--count", 4)
+    args = ("--ckpt", untrained, other, *options, "--out", place / "out")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        command_line.run(main, list(map(str, args)))
+    lines = said.getvalue().splitlines()
     assert lines[0].split() == ["1", "tiny", "2", "other"]
     assert lines[1].split("  ")[-2:] == ["8, 5x5, stride 1", "6, 5x5, stride 2"]
     assert lines[-1].startswith("wrote first_layers.png, first_layers_plots.png, .json ")
@@ -73,13 +77,12 @@ def compared(finished: Finished, picture_folder: Path, tmp_path_factory) -> Path
 
 
 @pytest.mark.slow
-def test_of_its_own_validation_set(finished: Finished, tmp_path: Path):
-    done = run(tmp_path, "--ckpt", finished.run)
-    assert (done.returncode, done.stderr) == (0, "")
-    out = tmp_path / "selection"
+def test_of_its_own_validation_set(main, untrained: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    command_line.run(main, ["--ckpt", str(untrained), "--out", str(out)])
     assert sorted(path.name for path in out.iterdir()) == WRITTEN
     (described,) = json.loads((out / "first_layers.json").read_text())["runs"]
-    net = checkpoint.load(finished.run)
+    net = checkpoint.load(untrained)
     trace = trace_of(net, open_splits(net.config.data, net.config.seed).val)
     assert described["images"] == VAL
     assert list(described["firing"]) == [f"conv{number}" for number in range(1, 6)]
@@ -100,11 +103,11 @@ def test_of_its_own_validation_set(finished: Finished, tmp_path: Path):
     assert described["first_layer"]["dead"] == sum(each["dead"] for each in entries)
 
 
-def test_nets_side_by_side(finished: Finished, compared: Path):
+def test_nets_side_by_side(untrained: Path, compared: Path):
     assert sorted(path.name for path in compared.iterdir()) == WRITTEN
     runs = json.loads((compared / "first_layers.json").read_text())["runs"]
     assert [each["name"] for each in runs] == ["tiny", "other"]
-    assert runs[0]["ckpt"] == str(finished.run)
+    assert runs[0]["ckpt"] == str(untrained)
     assert [each["first_layer"]["filter_cap"] for each in runs] == [0.1, 0]
     assert [each["first_layer"]["stride"] for each in runs] == [1, 2]
     assert runs[0]["images"] == runs[1]["images"] > 0
@@ -114,7 +117,7 @@ def test_nets_side_by_side(finished: Finished, compared: Path):
     with Image.open(compared / "first_layers.png") as picture:
         assert picture.width > picture.height // 2 > 100
     with np.load(compared / "first_layers.npz") as arrays:
-        for number, path in enumerate([finished.run, compared.parent / "other.safetensors"], 1):
+        for number, path in enumerate([untrained, compared.parent / "other.safetensors"], 1):
             kernel = np.asarray(checkpoint.load(path).params["conv1"]["kernel"])
             np.testing.assert_array_equal(arrays[f"filters_{number}"], np.moveaxis(kernel, -1, 0))
             assert arrays[f"spectra_{number}"].shape == (kernel.shape[-1], 64, 64)
@@ -122,9 +125,9 @@ def test_nets_side_by_side(finished: Finished, compared: Path):
             assert len(arrays[f"projections_{number}"]) == len(maps)
 
 
-def test_a_net_without_a_second_convolution(finished: Finished, tmp_path: Path):
+def test_a_net_without_a_second_convolution(failure, untrained: Path, tmp_path: Path):
     path = other_net(tmp_path, TINY.without("conv2", "conv3"))
-    message = one_line(run(tmp_path, "--ckpt", finished.run, path, "--out", "out"))
+    message = failure("--ckpt", untrained, path, "--out", "out")
     assert message == f"error: {path}: convolutions conv1: expected a net with two or more\n"
     assert not (tmp_path / "out").exists()
 
@@ -140,14 +143,8 @@ def test_a_net_without_a_second_convolution(finished: Finished, tmp_path: Path):
     ],
     ids=["checkpoint", "no checkpoint", "images", "batch", "out"],
 )
-def test_what_a_user_can_get_wrong(finished: Finished, tmp_path: Path, options, message):
+def test_what_a_user_can_get_wrong(failure, untrained: Path, tmp_path: Path, options, message):
     (tmp_path / "file").write_text("mine")
-    given = options if options[0] == "--ckpt" else ("--ckpt", finished.run, *options)
-    assert one_line(run(tmp_path, *given)).startswith(message)
+    net = () if options[0] == "--ckpt" else ("--ckpt", untrained)
+    assert failure(*net, *options).startswith(message)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_help_has_an_example(tmp_path: Path):
-    done = run(tmp_path, "--help")
-    assert done.returncode == 0
-    assert "Example: zfnet-jax first-layers --ckpt" in done.stdout

@@ -3,29 +3,27 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import random_params
 from PIL import Image
+from tiny_nets import FRAME, SIZE, random_net, write_net
 
 from zfnet_jax.analysis import invariance
+from zfnet_jax.analysis.invariance_sweeps import Sweep, evenly_spaced
 from zfnet_jax.commands import command_line
-from zfnet_jax.config import TrainConfig
 from zfnet_jax.data.decode import decode
-from zfnet_jax.data.preprocessing import Preprocessing, centre_view
+from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.data.shapes import Shapes
-from zfnet_jax.networks import weights
 from zfnet_jax.networks.function import network
-from zfnet_jax.networks.net import Net
 from zfnet_jax.report import invariance as report
 from zfnet_jax.training import checkpoint
-from zfnet_jax.zfnet.architecture import ZFNET_SMALL
 
-SIZE, FRAME = 32, 37
 NAMES = Shapes("val", 1).class_names
 FEW = ("--translation", -4, 4, 3, "--scale", 1, 1.5, 2, "--rotation", 0, 90, 2)
 VALUES = {"translation": [-4, 0, 4], "scale": [1, 1.5], "rotation": [0, 90]}
+
+
+pytest_plugins = ["tiny_runs", "tiny_nets"]
 
 
 class Output(NamedTuple):
@@ -38,16 +36,8 @@ class Output(NamedTuple):
 
 @pytest.fixture(scope="module")
 def net_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small net of random weights for the embedded data set."""
-    widths = {f"conv{n}": 6 for n in range(1, 6)} | {"fc6": 8, "fc7": 8}
-    arch = ZFNET_SMALL.with_features(**widths).at(SIZE)
-    mean = np.random.default_rng(0).uniform(90, 160, (FRAME, FRAME, 3)).astype(np.float32)
-    params = random_params(arch, len(NAMES))
-    params["conv1"]["kernel"] /= 60
-    net = Net(arch, params, Preprocessing(FRAME, mean), NAMES, 1, TrainConfig(architecture=arch))
-    path = tmp_path_factory.mktemp("net") / "small.safetensors"
-    weights.write(net, path, jnp.float32)
-    return path
+    """A net of random weights for the embedded data set."""
+    return write_net(random_net("shapes", NAMES), tmp_path_factory.mktemp("net") / "a.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -143,16 +133,16 @@ def test_one_label_for_all(tool, photos: Path):
 
 def test_five_have_lines_and_more_have_a_mean(monkeypatch, tmp_path: Path):
     figures = []
-    savefig = report.Figure.savefig
-    keep = lambda self, *args, **options: (figures.append(self), savefig(self, *args, **options))
-    monkeypatch.setattr(report.Figure, "savefig", keep)
+    new_figure = report.new_figure
+    keep = lambda *args, **options: figures.append(new_figure(*args, **options)) or figures[-1]
+    monkeypatch.setattr(report, "new_figure", keep)
     rng = np.random.default_rng(0)
     values = np.array([0.0, 1, 2])
     for count in (5, 6):
         curves = rng.random((count, 3)).astype(np.float32)
         responses = invariance.Responses({"fc7": curves}, {"fc7": np.ones(count)}, curves)
         examples = np.zeros((5, 3, 8, 8, 3), np.uint8)
-        sweep = report.Sweep(values, responses, examples, report.shown_places(3))
+        sweep = Sweep(values, responses, examples, evenly_spaced(3, 5))
         report.invariance_figure(
             {"translation": sweep},
             ["fc7"],

@@ -3,34 +3,30 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from command_runs import Finished, Zfnet, files_below, one_line
-from conftest import ROOT
+from browser_tab import swipe
+from command_runs import files_below
 from PIL import Image
 from playwright.sync_api import Page, expect
+from tiny_nets import random_net, write_net
 
 from zfnet_jax.commands import command_line
-from zfnet_jax.networks import weights
 from zfnet_jax.training import checkpoint
 
-pytest_plugins = ["browser_tab", "tiny_runs"]
+pytest_plugins = ["browser_tab", "tiny_runs", "tiny_nets"]
 
-TOOL = ROOT / "tools" / "occlusion.py"
 NAMES = {"occlusion.png", "occlusion.json", "occlusion.npz", "index.html"}
 SIZE, STRIDE = 7, 1
 """The paper's 50 and 6 of 224, at 32."""
 
 
 @pytest.fixture(scope="module")
-def net_file(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny net, less sure of itself, so that a hidden part shows."""
-    net = checkpoint.load(finished.run)
+def net_file(picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net that is not sure of itself, so that a hidden part shows."""
+    net = random_net(f"folder:{picture_folder}")
     net.params["fc8"]["kernel"] = 0.1 * np.asarray(net.params["fc8"]["kernel"])
-    path = tmp_path_factory.mktemp("net") / "tiny.safetensors"
-    weights.write(net, path, jnp.float32)
-    return path
+    return write_net(net, tmp_path_factory.mktemp("net") / "tiny.safetensors")
 
 
 @pytest.fixture
@@ -200,13 +196,6 @@ def test_wrong_options(main, capsys, monkeypatch, net_file: Path, tmp_path: Path
         assert files_below(tmp_path) == before, "nothing is half-written"
 
 
-def test_the_command(zfnet: Zfnet):
-    result = zfnet.run(TOOL, "--help")
-    assert result.returncode == 0
-    assert "Example: zfnet-jax occlusion --ckpt " in result.stdout
-    assert one_line(zfnet.run(TOOL, "--ckpt", "nowhere")).startswith("error: checkpoint nowhere: ")
-
-
 # The page, in a browser
 
 
@@ -273,10 +262,40 @@ def test_the_square_follows_the_pointer(page: Page, written: Path):
 
 
 @pytest.mark.slow
-def test_the_maps_can_be_pointed_at(page: Page, written: Path):
-    for down, right, row, col in ((0.1, 0.9, 0, 4), (0.5, 0.3, 2, 1)):
+def test_the_maps_lie_over_the_picture_and_can_be_pointed_at(page: Page, written: Path):
+    """Squares of 16 pixels, 4 apart, have their centres at 8, 12, ... 24 of 32."""
+    for down, right, row, col in ((0.1, 0.9, 0, 4), (0.5, 0.38, 2, 1)):
         point(page, ".map", down, right)
         expect_shown(page, written, 0, row, col)
+        field, over, mark = (
+            page.locator("section").first.locator(selector).first.bounding_box()
+            for selector in (".map", ".map .over", ".map i")
+        )
+        pixel = field["width"] / 32
+        assert over["x"] - field["x"] == pytest.approx(6 * pixel, abs=1)
+        assert over["y"] - field["y"] == pytest.approx(6 * pixel, abs=1)
+        assert over["width"] == pytest.approx(20 * pixel, abs=1)
+        assert mark["x"] - field["x"] == pytest.approx((6 + 4 * col) * pixel, abs=1)
+        assert mark["y"] - field["y"] == pytest.approx((6 + 4 * row) * pixel, abs=1)
+        assert mark["width"] == pytest.approx(4 * pixel, abs=1)
+
+
+@pytest.mark.slow
+def test_on_a_phone_a_swipe_scrolls_and_a_tap_moves_the_square(phone: Page, written: Path):
+    phone.goto((written / "index.html").as_uri())
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    photo = phone.locator(".photo").first
+    before = phone.locator("[data-say=place]").first.inner_text()
+    swipe(phone, photo, -300)
+    assert phone.evaluate("scrollY") > 100
+    photo.scroll_into_view_if_needed()
+    for down, right, row, col in ((0.01, 0.01, 0, 0), (0.99, 0.99, 4, 4)):
+        box = photo.bounding_box()
+        phone.touchscreen.tap(
+            box["x"] + right * box["width"] * 0.99, box["y"] + down * box["height"] * 0.99
+        )
+        expect_shown(phone, written, 0, row, col)
+    assert before != ""
 
 
 @pytest.mark.slow

@@ -2,46 +2,33 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from command_runs import Finished
-from conftest import random_params
+from PIL import Image
+from tiny_nets import random_net, write_net
 
+from zfnet_jax.analysis.pointing import Pointing
 from zfnet_jax.commands import command_line
 from zfnet_jax.data.preprocessing import Preprocessing
-from zfnet_jax.data.splits import open_splits
-from zfnet_jax.networks import weights
-from zfnet_jax.training import checkpoint
+from zfnet_jax.data.shapes import Shapes
+from zfnet_jax.report import pointing as report
 
-pytest_plugins = ["tiny_runs"]
+pytest_plugins = ["tiny_runs", "tiny_nets"]
 
 
 @pytest.fixture(scope="module")
-def net_file(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny net as one of the embedded data set, with random weights, at its 32 pixels."""
-    net = checkpoint.load(finished.run)
-    config = replace(net.config, data=replace(net.config.data, source="shapes"))
-    names = open_splits(config.data, config.seed).val.class_names
-    params = random_params(net.architecture, len(names))
-    params["conv1"]["kernel"] = params["conv1"]["kernel"] / 60
+def net_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net of random weights for the embedded data set."""
+    net = random_net("shapes", Shapes("val", 1).class_names)
     # Its frames are larger than its input says, since drawn pictures have 48 pixels at least.
     mean = np.full((1, 1, 3), 160, np.float32)
-    net = replace(
-        net,
-        config=config,
-        params=params,
-        class_names=names,
-        preprocessing=Preprocessing(frame=48, mean=mean),
-    )
-    path = tmp_path_factory.mktemp("net") / "shapes.safetensors"
-    weights.write(net, path, jnp.float32)
-    return path
+    net = replace(net, preprocessing=Preprocessing(frame=48, mean=mean))
+    return write_net(net, tmp_path_factory.mktemp("net") / "shapes.safetensors")
 
 
 def test_both_nets_play_with_the_same_pictures(main, capsys, net_file: Path, tmp_path: Path):
     out = tmp_path / "out"
-    options = ["--count", "30", "--least", "0", "--size", "12", "--stride", "10"]
+    options = ["--count", "30", "--least", "0", "--size", "16", "--stride", "16"]
     command_line.run(main, ["--ckpt", str(net_file), *options, "--out", str(out)])
     lines = capsys.readouterr().out.splitlines()
     assert {path.name for path in out.iterdir()} == {"pointing.png", "pointing.json"}
@@ -59,10 +46,10 @@ def test_both_nets_play_with_the_same_pictures(main, capsys, net_file: Path, tmp
     assert f"{count} of 30 pictures counted" in lines[-1]
 
 
-def test_wrong_options(main, capsys, finished: Finished, net_file: Path, tmp_path: Path):
+def test_wrong_options(main, capsys, untrained: Path, net_file: Path, tmp_path: Path):
     good = ("--ckpt", net_file)
     for args, said in (
-        (("--ckpt", finished.run), "expected a run on shapes, whose objects' masks are known"),
+        (("--ckpt", untrained), "expected a run on shapes, whose objects' masks are known"),
         ((*good, "--size", 33), "size 33: expected 1..32"),
         ((*good, "--stride", 0), "stride 0: expected 1 or more"),
         ((*good, "--count", 0), "--count 0: expected 1 or more"),
@@ -77,3 +64,31 @@ def test_wrong_options(main, capsys, finished: Finished, net_file: Path, tmp_pat
         assert stop.value.code == 2
         assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_the_figure_says_of_how_many_pictures(monkeypatch, tmp_path: Path, count: int):
+    texts = []
+    new_figure = report.new_figure
+
+    def watched(*args, **options):
+        figure = new_figure(*args, **options)
+        savefig = figure.savefig
+
+        def save(*args, **options):
+            savefig(*args, **options)
+            for axes in figure.axes:
+                texts.append(axes.get_title())
+                texts.extend(text.get_text() for text in axes.texts)
+
+        figure.savefig = save
+        return figure
+
+    monkeypatch.setattr(report, "new_figure", watched)
+    result = Pointing(True, 0.5, True, True, True, 0.3, True, 0.4)
+    report.draw({"net": [result] * count, "random": [result] * count}, tmp_path / "pointing.png")
+    with Image.open(tmp_path / "pointing.png") as picture:
+        assert picture.width > 1000
+    pictures = "1 picture" if count == 1 else "7 pictures"
+    assert f"On the object, share of {pictures}" in texts
+    assert texts.count(f"{count} of {count}") == 6
