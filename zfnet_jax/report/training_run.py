@@ -5,7 +5,6 @@ from pathlib import Path
 from zfnet_jax.core.files import output_folder
 from zfnet_jax.report import pictures, plots
 from zfnet_jax.training import checkpoint, metrics
-from zfnet_jax.zfnet.architecture import Conv
 
 
 def draw_training_run(run: Path) -> None:
@@ -18,7 +17,7 @@ def draw_training_run(run: Path) -> None:
       ValueError: there is no checkpoint that can be used.
     """
     net = checkpoint.load(run)
-    first = next(layer.name for layer in net.architecture if isinstance(layer, Conv))
+    first = net.architecture.convolutions[0].name
     with output_folder(run) as folder:
         plots.training_curves(metrics.read(run), folder / "curves.png")
         pictures.save(folder / "filters.png", pictures.filter_sheet(net.rgb_kernel(first)))
