@@ -103,6 +103,11 @@ def main(
         rows.append(
             hide_part(nets, seen, part, layers, random=random, seed=seed, batch_size=batch_size)
         )
+    if not rows:
+        raise ValueError(
+            f"{', '.join(left_out)}: in fewer than 2 pictures with a place beside it; expected a "
+            "part in 2 or more, or a larger --count"
+        )
     out = out or run_folder.output_of(ckpt, "correspondence")
     text = report.as_text(rows, TITLE)
     with output_folder(out) as made:

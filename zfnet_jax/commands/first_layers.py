@@ -87,7 +87,7 @@ def _measure(
         return measure_first_layers(
             net,
             opened.frames(net),
-            maps=count,
+            map_count=count,
             k=min(top, len(opened.source)),
             seed=seed,
             batch_size=batch_size,
