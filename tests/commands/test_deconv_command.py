@@ -379,20 +379,11 @@ def test_wrong_options(main, capsys, monkeypatch, net_file: Path, tmp_path: Path
     assert files_below(tmp_path) == before
 
 
-def test_the_data_set_is_gone(main, capsys, monkeypatch, net_file: Path, tmp_path: Path):
-    """Photographs that come with Python packages are looked at instead."""
+def test_the_data_set_is_gone(main, capsys, monkeypatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
-    net = checkpoint.load(net_file)
-    assert net.config is not None
-    shutil.move(net.config.data.source.removeprefix("folder:"), tmp_path / "moved")
-    try:
-        command_line.run(main, ["--ckpt", str(net_file), "--out", "out"])
-    finally:
-        shutil.move(tmp_path / "moved", net.config.data.source.removeprefix("folder:"))
-    taken, unlabelled, wrote = capsys.readouterr().out.splitlines()
-    assert "photographs that come with Python packages are taken; --images" in taken
-    assert "the classes that it sees in them may not fit" in unlabelled
-    assert wrote.startswith("wrote conv5.png")
+    path = write_net(random_net(f"folder:{tmp_path / 'gone'}"), tmp_path / "tiny.safetensors")
+    assert "gone does not exist" in failure(main, capsys, "--ckpt", path)
+    assert files_below(tmp_path) == {path}
 
 
 # Where it writes
