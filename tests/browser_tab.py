@@ -9,7 +9,7 @@ failure. Without it the tests take the `chromium` on the PATH, or are skipped.
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Request, sync_playwright
@@ -42,19 +42,25 @@ def phone(browser: Browser) -> Iterator[Page]:
         yield page
 
 
-def swipe(page: Page, target: Locator, pixels: float) -> None:
-    """Moves a finger from the middle of an element up or down by so many pixels, without a hold."""
-    box = target.bounding_box()
-    assert box is not None
-    page.context.new_cdp_session(page).send(
-        "Input.synthesizeScrollGesture",
-        {
-            "x": box["x"] + box["width"] / 2,
-            "y": box["y"] + box["height"] / 2,
-            "yDistance": pixels,
-            "gestureSourceType": "touch",
-        },
-    )
+@pytest.fixture
+def swipe(phone: Page) -> Callable[[Locator, float], None]:
+    """Moves a finger from the middle of an element up or down by so many pixels."""
+    session = phone.context.new_cdp_session(phone)
+
+    def move(target: Locator, pixels: float) -> None:
+        box = target.bounding_box()
+        assert box is not None
+        session.send(
+            "Input.synthesizeScrollGesture",
+            {
+                "x": box["x"] + box["width"] / 2,
+                "y": box["y"] + box["height"] / 2,
+                "yDistance": pixels,
+                "gestureSourceType": "touch",
+            },
+        )
+
+    return move
 
 
 @contextlib.contextmanager

@@ -1,27 +1,20 @@
 """Small nets of random weights, for commands that look into a net and need no trained one.
 
-All have the same layers and input, so that what one test compiled another finds. A plugin: a test
-module that says `pytest_plugins = ["tiny_runs", "tiny_nets"]` has these fixtures.
+All have the same layers and input, so that what one test compiled another finds.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from conftest import random_params
 
-from zfnet_jax import config as configs
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.data.config import DataConfig
 from zfnet_jax.data.preprocessing import Preprocessing
 from zfnet_jax.networks import weights
 from zfnet_jax.networks.net import Net
-from zfnet_jax.training import run_folder
-from zfnet_jax.training.checkpoint import Checkpoints, Progress
 from zfnet_jax.zfnet.architecture import ZFNET_SMALL
 
 SIZE, FRAME, WIDTH, HIDDEN = 32, 37, 8, 16
@@ -48,24 +41,3 @@ def write_net(net: Net, path: Path) -> Path:
     """Writes a net to a .safetensors file, and returns its path."""
     weights.write(net, path, jnp.float32)
     return path
-
-
-@pytest.fixture(scope="session")
-def untrained(picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run's folder, as training leaves it, of nets of random weights; treat it as read-only."""
-    run = tmp_path_factory.mktemp("runs") / "untrained"
-    run.mkdir()
-    nets = [random_net(f"folder:{picture_folder}", seed=seed) for seed in range(len(EPOCHS))]
-    config = nets[-1].config
-    assert config
-    (run / "config.json").write_text(json.dumps(configs.to_json(config)))
-    lines = [
-        {"split": split, "step": STEP, "epoch": 5.0, "loss": 1.0, "top1": 0.5, "per_class": 0.5}
-        for split in ("train", "val")
-    ]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for epoch, net in zip(EPOCHS, nets, strict=True):
-        run_folder.keep_snapshot(run, net, epoch)
-    with Checkpoints(run, keep=1) as checkpoints:
-        checkpoints.save(Progress(replace(nets[-1], step=STEP), [np.zeros(1, np.float32)]))
-    return run

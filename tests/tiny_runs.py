@@ -12,6 +12,11 @@ import pytest
 from command_runs import CONFIG, PICTURES, Finished, Result, Zfnet
 from filelock import FileLock
 from PIL import Image
+from tiny_nets import EPOCHS, STEP, random_net
+
+from zfnet_jax import config as configs
+from zfnet_jax.training import run_folder
+from zfnet_jax.training.checkpoint import Checkpoints, Progress
 
 COLOURS = {"blue": (60, 80, 180), "green": (60, 170, 80), "red": (180, 70, 60)}
 
@@ -59,3 +64,24 @@ def finished(shared: Path, zfnet: Zfnet) -> Finished:
             assert (result.returncode, result.stderr) == (0, "")
             output.write_text(json.dumps(result.stdout))
     return Finished(run, Result([], 0, json.loads(output.read_text()), ""))
+
+
+@pytest.fixture(scope="session")
+def untrained(picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder, as training leaves it, of nets of random weights; treat it as read-only."""
+    run = tmp_path_factory.mktemp("runs") / "untrained"
+    run.mkdir()
+    nets = [random_net(f"folder:{picture_folder}", seed=seed) for seed in range(len(EPOCHS))]
+    config = nets[-1].config
+    assert config
+    (run / "config.json").write_text(json.dumps(configs.to_json(config)))
+    lines = [
+        {"split": split, "step": STEP, "epoch": 5.0, "loss": 1.0, "top1": 0.5, "per_class": 0.5}
+        for split in ("train", "val")
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for epoch, net in zip(EPOCHS, nets, strict=True):
+        run_folder.keep_snapshot(run, net, epoch)
+    with Checkpoints(run, keep=1) as checkpoints:
+        checkpoints.save(Progress(nets[-1], [np.zeros(1, np.float32)]))
+    return run

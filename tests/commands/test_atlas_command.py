@@ -22,7 +22,7 @@ from zfnet_jax.features import top_units
 from zfnet_jax.report import atlas as atlas_report
 from zfnet_jax.training import checkpoint, run_folder
 
-pytest_plugins = ["tiny_runs", "tiny_nets"]
+pytest_plugins = ["tiny_runs"]
 
 CONVS = [f"conv{n}" for n in range(1, 6)]
 

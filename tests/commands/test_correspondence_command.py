@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from browser_tab import swipe
 from PIL import Image
 from playwright.sync_api import Page
 from tiny_nets import FRAME, SIZE, random_net, write_net
@@ -19,7 +18,7 @@ from zfnet_jax.networks.function import network
 from zfnet_jax.report.annotate import write_annotation_page
 from zfnet_jax.training import checkpoint
 
-pytest_plugins = ["browser_tab", "tiny_runs", "tiny_nets"]
+pytest_plugins = ["browser_tab", "tiny_runs"]
 
 NAMES = Shapes("val", 1).class_names
 PICTURES = {"1.png": (60, 90), "2.png": (75, 75), "inside/3.png": (100, 70)}
@@ -325,14 +324,14 @@ def test_parts_are_marked_and_the_tool_reads_them(page, main, net_file, capsys, 
 
 
 @pytest.mark.slow
-def test_on_a_phone_a_swipe_scrolls_and_a_tap_marks(phone, photos: Path, tmp_path: Path):
+def test_on_a_phone_a_swipe_scrolls_and_a_tap_marks(phone, swipe, photos: Path, tmp_path: Path):
     files = [photos / name for name in PICTURES]
     write_annotation_page(tmp_path / "a.html", "photos", files, list(PICTURES), 0.9)
     phone.goto((tmp_path / "a.html").as_uri())
     picture = phone.locator(".picture").first
     picture.scroll_into_view_if_needed()
     before = phone.evaluate("scrollY")
-    swipe(phone, picture, -200)
+    swipe(picture, -200)
     assert phone.evaluate("scrollY") > before + 50
     assert phone.locator(".box").count() == 0
     picture.evaluate("area => area.scrollIntoView({ block: 'center' })")

@@ -25,7 +25,7 @@ from zfnet_jax.zfnet import deconvnet
 from zfnet_jax.zfnet.model import forward
 from zfnet_jax.zfnet.units import Units
 
-pytest_plugins = ["tiny_runs", "tiny_nets"]
+pytest_plugins = ["tiny_runs"]
 
 DEAD = 3
 """The map of conv5 that a bias kills."""

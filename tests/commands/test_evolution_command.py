@@ -13,7 +13,7 @@ from zfnet_jax.commands import command_line
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.training import checkpoint, run_folder
 
-pytest_plugins = ["tiny_runs", "tiny_nets"]
+pytest_plugins = ["tiny_runs"]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from zfnet_jax.networks.net import Net
 from zfnet_jax.training import checkpoint
 from zfnet_jax.zfnet.architecture import Architecture
 
-pytest_plugins = ["tiny_runs", "tiny_nets"]
+pytest_plugins = ["tiny_runs"]
 
 WRITTEN = ["first_layers.json", "first_layers.npz", "first_layers.png", "first_layers_plots.png"]
 

@@ -23,7 +23,7 @@ FEW = ("--translation", -4, 4, 3, "--scale", 1, 1.5, 2, "--rotation", 0, 90, 2)
 VALUES = {"translation": [-4, 0, 4], "scale": [1, 1.5], "rotation": [0, 90]}
 
 
-pytest_plugins = ["tiny_runs", "tiny_nets"]
+pytest_plugins = ["tiny_runs"]
 
 
 class Output(NamedTuple):

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser_tab import swipe
 from command_runs import files_below
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -12,7 +11,7 @@ from tiny_nets import random_net, write_net
 
 from zfnet_jax.commands import command_line
 
-pytest_plugins = ["browser_tab", "tiny_runs", "tiny_nets"]
+pytest_plugins = ["browser_tab", "tiny_runs"]
 
 NAMES = {"occlusion.png", "occlusion.json", "occlusion.npz", "index.html"}
 SIZE, STRIDE = 7, 1
@@ -271,12 +270,12 @@ def test_the_maps_lie_over_the_picture_and_can_be_pointed_at(page: Page, written
 
 
 @pytest.mark.slow
-def test_on_a_phone_a_swipe_scrolls_and_a_tap_moves_the_square(phone: Page, written: Path):
+def test_on_a_phone_a_swipe_scrolls_and_a_tap_moves_the_square(phone: Page, swipe, written: Path):
     phone.goto((written / "index.html").as_uri())
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
     photo = phone.locator(".photo").first
     before = phone.locator("[data-say=place]").first.inner_text()
-    swipe(phone, photo, -300)
+    swipe(photo, -300)
     assert phone.evaluate("scrollY") > 100
     photo.scroll_into_view_if_needed()
     for down, right, row, col in ((0.01, 0.01, 0, 0), (0.99, 0.99, 4, 4)):

@@ -13,7 +13,7 @@ from zfnet_jax.data.preprocessing import Preprocessing
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.report import pointing as report
 
-pytest_plugins = ["tiny_runs", "tiny_nets"]
+pytest_plugins = ["tiny_runs"]
 
 
 @pytest.fixture(scope="module")
