@@ -75,8 +75,10 @@ def untrained(picture_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     config = nets[-1].config
     assert config
     (run / "config.json").write_text(json.dumps(configs.to_json(config)))
+    scores = {"loss": 1.0, "top1": 0.5, "top5": 1.0, "per_class": 0.5}
+    speeds = {"images_per_second": 100.0, "learning_rate": 0.01, "grad_norm": 1.0}
     lines = [
-        {"split": split, "step": STEP, "epoch": 5.0, "loss": 1.0, "top1": 0.5, "per_class": 0.5}
+        {"split": split, "step": STEP, "epoch": 5.0, **scores, **speeds}
         for split in ("train", "val")
     ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
