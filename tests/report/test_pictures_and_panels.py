@@ -157,7 +157,7 @@ def test_files_appear_together(tmp_path: Path):
         (folder / "a.txt").write_text("a")
         (folder / "b").mkdir()
         (folder / "b" / "c.txt").write_text("c")
-        assert not out.exists()
+        assert not (out / "a.txt").exists()
     assert (out / "a.txt").read_text() == "a"
     assert (out / "b" / "c.txt").read_text() == "c"
     assert [path.name for path in out.parent.iterdir()] == ["out"]

@@ -79,8 +79,8 @@ def facts_table(titles: Sequence[str], nets: Sequence[FirstLayers]) -> str:
 def describe(measured: FirstLayers) -> dict[str, Any]:
     """All numbers of one net as plain JSON data."""
     measures, top_units = measured.filters, measured.top_units
-    measured = {**measures._asdict(), "dead": measures.dead, "dominant": measures.dominant}
-    columns = {name: values.tolist() for name, values in measured.items()}
+    arrays = {**measures._asdict(), "dead": measures.dead, "dominant": measures.dominant}
+    columns = {name: values.tolist() for name, values in arrays.items()}
     config = measured.net.config
     return {
         "name": measured.net.name,
