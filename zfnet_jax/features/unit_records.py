@@ -62,7 +62,7 @@ def unit_records(
             UnitRecord(
                 image=image,
                 name=names[image],
-                label=class_names[label] if class_names else None,
+                label=class_names[int(label)] if class_names else None,
                 row=row,
                 col=col,
                 value=value,

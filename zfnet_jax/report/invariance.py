@@ -157,9 +157,9 @@ def describe_sweep(sweep: Sweep, layers: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def arrays(sweeps: Mapping[str, Sweep], labels: np.ndarray) -> dict[str, np.ndarray]:
+def arrays(sweeps: Mapping[str, Sweep], labels: np.ndarray) -> dict[str, Any]:
     """The raw numbers, such as `translation_distance_conv1`, (pictures, steps)."""
-    columns = {"labels": labels}
+    columns: dict[str, Any] = {"labels": labels}
     for kind, sweep in sweeps.items():
         columns[f"{kind}_values"] = sweep.values
         columns[f"{kind}_probability"] = sweep.responses.probability

@@ -224,7 +224,7 @@ def describe(picture: OccludedPicture, class_names: Sequence[str]) -> dict[str, 
     }
 
 
-def arrays(pictures: Sequence[OccludedPicture]) -> dict[str, np.ndarray]:
+def arrays(pictures: Sequence[OccludedPicture]) -> dict[str, Any]:
     """What the .npz holds: of one picture as it is, of several stacked."""
     sweeps = [picture.sweep for picture in pictures]
     columns = {
