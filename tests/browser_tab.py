@@ -50,15 +50,17 @@ def swipe(phone: Page) -> Callable[[Locator, float], None]:
     def move(target: Locator, pixels: float) -> None:
         box = target.bounding_box()
         assert box is not None
-        session.send(
-            "Input.synthesizeScrollGesture",
-            {
-                "x": box["x"] + box["width"] / 2,
-                "y": box["y"] + box["height"] / 2,
-                "yDistance": pixels,
-                "gestureSourceType": "touch",
-            },
-        )
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+        def touch(kind: str, *points: dict[str, float]) -> None:
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [*points]})
+
+        touch("touchStart", {"x": x, "y": y})
+        for step in range(1, 11):
+            touch("touchMove", {"x": x, "y": y + pixels * step / 10})
+            phone.wait_for_timeout(16)
+        touch("touchEnd")
+        phone.wait_for_timeout(200)
 
     return move
 
