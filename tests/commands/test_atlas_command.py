@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from command_runs import PICTURES, VAL, Finished, Zfnet, trace_of
 from conftest import ROOT
+from filelock import FileLock
 from PIL import Image
 from tiny_nets import CLASSES, WIDTH
 
@@ -125,6 +126,14 @@ def test_the_strip_of_a_unit_shows_the_snapshots(untrained: Path, atlas: Path, d
         if strip.exists():
             with Image.open(strip) as picture:
                 assert picture.width == epochs * picture.height
+
+
+def test_two_atlases_do_not_go_into_one_folder(main, tmp_path: Path):
+    out = tmp_path / "atlas"
+    with FileLock(tmp_path / ".atlas.lock"):
+        with pytest.raises(ValueError, match=r"atlas: another process is writing to it; expected"):
+            main(Path("nowhere"), out=out)
+        assert [path.name for path in tmp_path.iterdir()] == [".atlas.lock"]
 
 
 def test_an_existing_folder_is_refused_and_overwritten(make):

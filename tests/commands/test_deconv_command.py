@@ -380,10 +380,14 @@ def test_wrong_options(main, capsys, monkeypatch, net_file: Path, tmp_path: Path
 
 
 def test_the_data_set_is_gone(main, capsys, monkeypatch, tmp_path: Path):
+    """Photographs that come with Python packages are looked at instead."""
     monkeypatch.chdir(tmp_path)
     path = write_net(random_net(f"folder:{tmp_path / 'gone'}"), tmp_path / "tiny.safetensors")
-    assert "gone does not exist" in failure(main, capsys, "--ckpt", path)
-    assert files_below(tmp_path) == {path}
+    command_line.run(main, ["--ckpt", str(path), "--out", "out"])
+    taken, unlabelled, wrote = capsys.readouterr().out.splitlines()
+    assert "photographs that come with Python packages are taken; --images" in taken
+    assert "the classes that it sees in them may not fit" in unlabelled
+    assert wrote.startswith("wrote conv5.png")
 
 
 # Where it writes

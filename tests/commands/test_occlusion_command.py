@@ -144,7 +144,7 @@ def test_the_data_set_is_gone(occlude, tmp_path: Path):
     path = write_net(random_net(f"folder:{tmp_path / 'gone'}"), tmp_path / "tiny.safetensors")
     paths = [picture(tmp_path, f"red/{number}.png", seed=number) for number in range(3)]
     numbers, _, (said,) = occlude("--ckpt", path, "--images", *paths, "--size", 16, "--stride", 16)
-    assert said.startswith("other pictures are looked for among those given, since ")
+    assert said.startswith("other pictures are looked for among those given: the net's own")
     assert numbers["others"] == "images"
     for image in numbers["images"]:
         assert image["name"] not in {other["name"] for other in image["strongest_others"]}

@@ -1,6 +1,5 @@
 """Show how feature maps came about during training, as in Fig 4."""
 
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ import tyro
 from zfnet_jax.analysis.evolution import Evolution, draw_responding, evolve, these_maps
 from zfnet_jax.commands import command_line, options
 from zfnet_jax.commands.images import training_of
-from zfnet_jax.core.files import output_folder, write_json
+from zfnet_jax.core.files import output_folder, temporary_folder, write_json
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.source import Source, expect_all_there, warn_of_skipped
 from zfnet_jax.data.splits import open_splits
@@ -69,9 +68,9 @@ def main(
     with (
         expect_all_there(splits.train),
         output_folder(out) as folder,
-        tempfile.TemporaryDirectory() as work,
+        temporary_folder() as work,
     ):
-        evolved = evolve(snapshots, image_set, layers, Path(work), pick, batch_size=batch_size)
+        evolved = evolve(snapshots, image_set, layers, work, pick, batch_size=batch_size)
         drawn = {layer: one for layer, one in evolved.items() if len(one.map_numbers)}
         if not drawn:
             raise ValueError(f"{', '.join(layers)}: expected a map that some picture excites")

@@ -63,7 +63,7 @@ def main(
     values |= {kind: _values(kind, *of) for kind, of in ranges.items() if of is not None}
     command_line.expect("scale", scale, bool((values["scale"] > 0).all()), "factors above 0")
     command_line.expect("batch-size", batch_size, batch_size >= 1, "1 or more")
-    opened = open_images(net, images)
+    opened = open_images(net, images, labels)
     source = opened.source
     items = _items(len(source), count, drawn=not images, seed=seed)
     say_enlarged(source, items, net.preprocessing.frame)

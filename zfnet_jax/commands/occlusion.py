@@ -12,11 +12,12 @@ import tyro
 from zfnet_jax.analysis.occluded_pictures import Square, occlude_pictures
 from zfnet_jax.analysis.occlusion import BATCH, in_proportion, positions
 from zfnet_jax.commands import command_line, options
-from zfnet_jax.commands.images import Images, open_images
+from zfnet_jax.commands.images import Images, named_images, open_images, own_images
 from zfnet_jax.core.files import expect_free, output_folder, write_json
 from zfnet_jax.data.labels import known_labels
 from zfnet_jax.data.picture_size import say_enlarged
 from zfnet_jax.data.pipeline import ImageSet
+from zfnet_jax.data.source import warn_of_skipped
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report import occlusion as report
 from zfnet_jax.report.occlusion_page import write_page
@@ -70,7 +71,7 @@ def main(
         usual[0] if size is None else size, usual[1] if stride is None else stride, value
     )
     positions((arch.input_size, arch.input_size), square.size, square.stride)
-    opened = open_images(net, images)
+    opened = open_images(net, images, labels)
     source = opened.source
     items = np.arange(len(source))
     if not images:
@@ -118,16 +119,15 @@ def _open_others(
     net: Net, others: Sequence[Path], images: Sequence[Path], opened: Images
 ) -> tuple[str, ImageSet]:
     """Where the map's strongest other pictures are looked for, and these pictures."""
-    if not others and not images:
-        return opened.origin, opened.frames(net)
-    try:
-        other = open_images(net, others)
-    except ValueError as error:
-        if others:
-            raise
-        print(f"other pictures are looked for among those given, since {error}")
+    if others:
+        searched = named_images(others)
+        warn_of_skipped(searched.skipped)
+    else:
+        searched = own_images(net) if images else opened
+    if searched is None:
+        print("other pictures are looked for among those given: the net's own are not here")
         return "images", opened.frames(net)
-    return other.origin, other.frames(net)
+    return searched.origin, searched.frames(net)
 
 
 run = partial(command_line.run, main)
