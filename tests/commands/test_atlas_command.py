@@ -223,8 +223,9 @@ def test_stopped_it_goes_on(make, monkeypatch, atlas: Path, tmp_path: Path):
     mine = top_units.mining.mine
 
     def mine_and_stop(*args, **options):
+        statistics = mine(*args, **options)
         os.kill(os.getpid(), signal.SIGTERM)
-        return mine(*args, **options)
+        return statistics
 
     with monkeypatch.context() as patch:
         patch.setattr(top_units, "SAVE_EVERY", 1)
