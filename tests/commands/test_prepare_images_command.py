@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from zfnet_jax.commands import command_line
 from zfnet_jax.data import prepare
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.folder import open_folder
@@ -77,22 +78,18 @@ def test_command(photos, tmp_path):
         (["My Photos", "--out", "a file/sets"], "a file"),
     ],
 )
-def test_errors_are_one_line(photos, tmp_path, args, named):
+def test_errors_are_one_line(main, capsys, monkeypatch, photos, tmp_path, args, named):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "taken" / "my_photos").mkdir(parents=True)
     (tmp_path / "a file").touch()
-    done = run(tmp_path, *args)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert named in done.stderr
+    with pytest.raises(SystemExit) as stop:
+        command_line.run(main, args)
+    out, err = capsys.readouterr()
+    assert (stop.value.code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert named in err
     assert not (tmp_path / "sets").exists()
-
-
-def test_help_has_an_example(tmp_path):
-    done = run(tmp_path, "--help")
-    assert done.returncode == 0
-    assert "Example: zfnet-jax prepare-images photos --out datasets" in done.stdout
 
 
 @pytest.mark.parametrize(("encoding", "within"), [("png", 0), ("jpeg", 4)])

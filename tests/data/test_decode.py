@@ -35,10 +35,12 @@ def encode(picture: Image.Image, form: str, **options) -> bytes:
 
 def photo(width: int = 300, height: int = 200) -> Image.Image:
     """Smooth colours with some grain: compresses like a photograph."""
-    rows, cols = np.mgrid[:height, :width] / 40
-    waves = np.stack([np.sin(rows + cols), np.cos(rows), np.sin(cols)], axis=-1)
-    grain = np.random.default_rng(0).normal(0, 5, waves.shape)
-    return Image.fromarray(np.uint8(np.clip(128 + 100 * waves + grain, 0, 255)))
+    rows, cols = (np.arange(side, dtype=np.float32) / 40 for side in (height, width))
+    rows = rows[:, None]
+    waves = np.empty((height, width, 3), np.float32)
+    waves[..., 0], waves[..., 1], waves[..., 2] = np.sin(rows + cols), np.cos(rows), np.sin(cols)
+    waves += 0.05 * np.random.default_rng(0).standard_normal(waves.shape, np.float32)
+    return Image.fromarray((128 + 100 * waves).clip(0, 255).astype(np.uint8))
 
 
 def quarters() -> Image.Image:

@@ -198,7 +198,7 @@ def test_colours_do_not_tell_the_class():
             features.append(np.sqrt(np.bincount(bins, minlength=64)))
         return np.stack(features)
 
-    train, val = Shapes("train", 1800), Shapes("val", 480)
+    train, val = Shapes("train", 1800, size=48), Shapes("val", 480, size=48)
     x = histograms(train)
     mean, deviation = x.mean(0), x.std(0) + 1
     x, x_val = ((h - mean) / deviation for h in (x, histograms(val)))
