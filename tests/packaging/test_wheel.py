@@ -108,7 +108,7 @@ def test_a_configuration_is_found_by_name(installed: Run):
 def test_a_net_that_comes_with_the_package_is_found_by_name(installed: Run):
     look = ("--ckpt", "caltech101", "--images", "cat.jpg", "--top", "1")
     assert "conv5.png" in installed("zfnet-jax", "deconv", *look).stdout
-    pages = installed("zfnet-jax", "atlas", *look, "--layer", "conv1", "--out", "atlas")
+    pages = installed("zfnet-jax", "atlas", *look, "--layers", "conv1", "--out", "atlas")
     assert "atlas" in pages.stdout
 
 
