@@ -50,8 +50,8 @@ def main(
     drawn = np.array_split(np.random.default_rng(seed).permutation(len(names)), 2)[half]
     with output_folder(out) as made:
         for name, split in (("train", splits.train), ("val", splits.val)):
-            chosen = np.flatnonzero(np.isin(split.labels, drawn))
-            text = "".join(f"{split.names[item]}\n" for item in chosen)
+            items = np.flatnonzero(np.isin(split.labels, drawn)).tolist()
+            text = "".join(f"{split.names[item]}\n" for item in items)
             (made / f"{name}.txt").write_text(text, "utf-8")
         classes = "".join(f"{names[k]}\n" for k in sorted(drawn))
         (made / "classes.txt").write_text(classes, "utf-8")
