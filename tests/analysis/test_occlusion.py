@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.tree_util import Partial
 
-from zfnet_jax.analysis import occlusion, occlusion_maps, pointing
+from zfnet_jax.analysis import invariance, occlusion, occlusion_maps, pointing
 from zfnet_jax.analysis.occlusion import Occlusion, TopUnit, occlude, positions
 from zfnet_jax.analysis.pointing import point
 from zfnet_jax.zfnet.model import forward
@@ -143,6 +143,61 @@ def test_wrong_arguments(tiny: Case, options, message):
     given = {"layer": "conv3", "size": 8, "stride": 8, **options}
     with pytest.raises(ValueError, match=message):
         occlude(function_of(tiny), np.asarray(tiny.images[0]), **given)
+
+
+# What the outputs are
+
+
+def _returning(outputs: np.ndarray):
+    """A network of these outputs, brighter pictures having larger ones."""
+
+    def function(images):
+        brightness = 1 + images.mean(axis=(1, 2, 3)) * 0
+        return brightness[:, None] * jnp.asarray(outputs), {"pixels": images}
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        ([1.0, 2.0, 3.0], "logits", np.exp([1, 2, 3]) / np.exp([1, 2, 3]).sum()),
+        ([0.2, 0.7, 0.1], "probabilities", [0.2, 0.7, 0.1]),
+        ([0.9, 0.8], "probabilities", [0.9, 0.8]),  # of several labels at once
+        ([0.4], "probabilities", [0.4]),
+        ([-3.0, 5.0], "values", [-3, 5]),
+        ([7.0], "values", [7]),
+    ],
+)
+def test_outputs_are_what_they_are_declared_to_be(values, kind, expected):
+    image = np.ones((4, 4, 1), np.float32)
+    function = _returning(np.float32(values))
+    found = occlude(function, image, "pixels", size=4, stride=1, outputs=kind)
+    np.testing.assert_allclose(found.outputs[0, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(found.unoccluded, expected, rtol=1e-6)
+    responses = invariance.respond(
+        function, image[None], [0], invariance.translations(np.zeros(1)), [], outputs=kind
+    )
+    np.testing.assert_allclose(responses.probability, [[expected[0]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "message"),
+    [
+        ([3.0], "logits", r"logits of shape \(1, 1\): expected 2 classes or more"),
+        ([0.2, 0.7, 0.1], "logits", "logits between 0 and 1 whose sum is 1: expected values bef"),
+        ([0.2, 1.7], "probabilities", r"probabilities between 0\.2 and 1\.7: expected 0\.\.1"),
+        ([0.2, 0.8], "shares", "outputs 'shares': expected one of logits, probabilities, values"),
+        ([[0.2, 0.8]], "logits", r"outputs of shape \(1, 1, 2\): expected \(N, classes\)"),
+    ],
+)
+def test_outputs_that_are_not_what_they_are_declared_to_be_are_refused(values, kind, message):
+    image, function = np.ones((4, 4, 1), np.float32), _returning(np.float32(values))
+    still = invariance.translations(np.zeros(1))
+    with pytest.raises(ValueError, match=message):
+        occlude(function, image, "pixels", size=4, stride=1, outputs=kind)
+    with pytest.raises(ValueError, match=message):
+        invariance.respond(function, image[None], [0], still, [], outputs=kind)
 
 
 # The grid

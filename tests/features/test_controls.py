@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -31,6 +33,17 @@ def test_random_weights_are_another_net_of_the_same_kind(net: Net):
         assert abs(np.corrcoef(np.ravel(kernel), np.ravel(other))[0, 1]) < 0.2
     again = controls.net_of("random-weights", net, seed=0)
     jax.tree.map(np.testing.assert_array_equal, again.params, random.params)
+
+
+def test_random_weights_are_drawn_for_the_net_s_own_pixels(net: Net):
+    own, scaled = (
+        controls.net_of(
+            "random-weights", replace(net, preprocessing=replace(net.preprocessing, scale=scale)), 0
+        ).params
+        for scale in (1.0, (0.02, -0.02, 0.02))
+    )
+    np.testing.assert_allclose(scaled["conv1"]["kernel"], own["conv1"]["kernel"] * 50, rtol=1e-5)
+    np.testing.assert_array_equal(scaled["conv2"]["kernel"], own["conv2"]["kernel"])
 
 
 @pytest.mark.parametrize("control", ["shuffled-switches", "wrong-unit"])

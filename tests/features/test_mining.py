@@ -24,8 +24,10 @@ from zfnet_jax.features.mining import (
     merge,
     mine,
     only_positive,
+    top_units,
 )
 from zfnet_jax.zfnet.model import forward
+from zfnet_jax.zfnet.units import Units
 
 pytest_plugins = ["tiny_runs"]
 
@@ -163,11 +165,17 @@ def test_only_positive():
 # Histograms
 
 
-def test_the_edges():
-    assert EDGES.dtype == np.float32
-    assert (np.diff(EDGES) > 0).all()
-    assert (EDGES[0], EDGES[1], EDGES[-1]) == (0, 2**-10, 2**20)
-    np.testing.assert_allclose(EDGES[2:] / EDGES[1:-1], 2**0.5, rtol=1e-6)
+def test_the_bins_are_half_octaves_between_a_thousandth_and_a_million():
+    """A bin of its own for what does not respond, and two for each doubling of a response."""
+    responses = np.geomspace(1e-3, 1e6, 200).astype(np.float32)
+    maps = jnp.asarray(np.concatenate([[-1, 0], responses])[:, None])
+    numbers = jnp.arange(len(maps))
+    histogram = np.asarray(batch_statistics(maps, numbers, numbers, k=1).histogram)[0]
+    assert histogram[0] == 2
+    filled = np.flatnonzero(histogram[1:]) + 1
+    assert filled[-1] < BINS - 1  # the last is for what is above the scale
+    assert len(filled) == pytest.approx(2 * np.log2(1e9), abs=1)
+    assert histogram[filled[1:-1]].max() <= histogram[filled[1:-1]].min() + 1
 
 
 def test_which_bin():
@@ -182,6 +190,55 @@ def test_which_bin():
         assert bin_of(EDGES[edge]) == edge
         assert bin_of(np.nextafter(EDGES[edge], np.float32(np.inf))) == edge + 1
     assert bin_of(np.inf) == BINS - 1
+
+
+# From the tables to a projection
+
+TOP = Top(
+    value=np.float32([[5, 4, 0], [9, -np.inf, -np.inf], [7, 6, 2]]),
+    image=np.int32([[40, 7, 3], [7, NO_IMAGE, NO_IMAGE], [99, 40, 7]]),
+    row=np.int32([[1, 2, 3], [4, 0, 0], [5, 6, 7]]),
+    col=np.int32([[0, 1, 0], [1, 0, 0], [0, 1, 0]]),
+    label=np.zeros((3, 3), np.int32),
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers", "units"),
+    [
+        (
+            {},
+            [7, 40, 99],
+            [
+                *((1, 1, 0, 0, 5), (0, 2, 1, 0, 4), (0, 4, 1, 1, 9)),
+                *((2, 5, 0, 2, 7), (1, 6, 1, 2, 6), (0, 7, 0, 2, 2)),
+            ],
+        ),
+        ({"map_numbers": [2, 0], "k": 1}, [40, 99], [(1, 5, 0, 2, 7), (0, 1, 0, 0, 5)]),
+        ({"map_numbers": [1]}, [7], [(0, 4, 1, 1, 9)]),
+    ],
+)
+def test_top_units_are_numbered_by_the_images_that_hold_them(options, numbers, units):
+    """Without the entries that have no image, and without an activation of 0."""
+    found, of_batch = top_units(LayerStatistics(TOP, None), **options)
+    assert found.tolist() == numbers
+    for column, expected in zip(of_batch, Units.of(units), strict=True):
+        np.testing.assert_array_equal(column, expected)
+        assert column.dtype == expected.dtype
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"map_numbers": [3]}, r"map 3: expected 0\.\.2"),
+        ({"map_numbers": [-1]}, r"map -1: expected 0\.\.2"),
+        ({"k": 4}, r"k 4: expected 1\.\.3, the images that were mined of each map"),
+        ({"k": 0}, r"k 0: expected 1\.\.3"),
+    ],
+)
+def test_top_units_that_are_not_there_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        top_units(LayerStatistics(TOP, None), **options)
 
 
 # Merging

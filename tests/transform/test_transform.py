@@ -235,26 +235,32 @@ def test_is_the_explicit_deconvnet_on_the_papers_net(layer: str):
     assert _difference(case, layer, "float32", "deconvnet", ("contrast_norm",)) < 1e-6
 
 
+@pytest.fixture(scope="module")
+def mined(tiny: Case, function: Any) -> dict[str, mining.LayerStatistics]:
+    """Three layers of the tiny case's images, which have other numbers in the data set."""
+    rows = np.array([*range(3), *[0] * 5])  # a multiple of the devices
+    numbers = np.array([40, 7, 12, *[-1] * 5])
+    batch = (np.asarray(tiny.images)[rows], numbers, np.full(8, -1))
+    return mining.mine(function, [batch], ["conv2", "conv3", "fc4"], k=2)
+
+
 @pytest.mark.parametrize("layer", ["conv2", "conv3", "fc4"])
 def test_units_of_any_function_are_those_of_the_explicit_deconvnet(
-    tiny: Case, function: Any, layer: str
+    tiny: Case, function: Any, mined: dict[str, mining.LayerStatistics], layer: str
 ):
-    rows = (*range(3), *[-1] * 5)  # a multiple of the devices
-    batch = (np.asarray(tiny.images)[list(rows)], np.array(rows), np.full(8, -1))
-    top = mining.mine(function, [batch], [layer], k=2)[layer].top
-    units = Units(
-        *(np.ravel(each) for each in (top.image, top.row, top.col)),
-        np.repeat(np.arange(len(top.value)), 2),
-        np.ravel(top.value),
-    )
-    pixels = np.asarray(project_units(function, tiny.images, layer, units, skip=("contrast_norm",)))
-    for number, (image, row, col, of, value) in enumerate(zip(*units, strict=True)):
-        trace = jax.tree.map(lambda leaf, i=image: leaf[i : i + 1], tiny.trace)
-        seed = np.zeros(trace.activations[layer].shape, np.float32)
-        seed[(0, of) if seed.ndim == 2 else (0, row, col, of)] = value
-        expected = explicit.project(tiny.arch, tiny.params, trace, layer, seed)[0]
-        assert np.linalg.norm(pixels[number] - expected) <= 1e-6 * np.linalg.norm(expected)
-    assert np.any(pixels)
+    numbers, units = mining.top_units(mined[layer], map_numbers=[1, 5, 2])
+    images = jnp.stack([tiny.images[[40, 7, 12].index(number)] for number in numbers])
+    skip = ("contrast_norm",)
+    pixels = np.asarray(project_units(function, images, layer, units, skip=skip))
+    _, trace = tiny.model.apply({"params": tiny.params}, images[units.image])
+    own = np.arange(len(pixels))
+    seed = np.zeros(trace.activations[layer].shape, np.float32)
+    index = (own, units.map) if seed.ndim == 2 else (own, units.row, units.col, units.map)
+    seed[index] = units.value
+    expected = explicit.project(tiny.arch, tiny.params, trace, layer, jnp.asarray(seed))
+    for ours, theirs in zip(pixels, np.asarray(expected), strict=True):
+        assert np.linalg.norm(ours - theirs) <= 1e-6 * np.linalg.norm(theirs)
+        assert np.any(theirs)
 
 
 # Composition

@@ -7,6 +7,7 @@ from conftest import precision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
+from together import together
 
 from zfnet_jax.zfnet import ops
 
@@ -170,46 +171,55 @@ def arrays(case: dict, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @types
-@settings(max_examples=20)
-@given(case=convolutions())
-def test_conv_and_its_transpose_are_the_loops_and_adjoint(dtype, case):
-    x, y, kernel = arrays(case, dtype)
-    before = tuple(first for first, _ in case["pads"])
-    options = {"stride": case["stride"], "pads": case["pads"]}
+@settings(max_examples=2)
+@given(cases=st.lists(convolutions(), min_size=10, max_size=10))
+def test_conv_and_its_transpose_are_the_loops_and_adjoint(dtype, cases):
+    def both(case):
+        options = {"stride": case["stride"], "pads": case["pads"]}
+        return lambda x, y, kernel: (
+            ops.conv(x, kernel, **options),
+            ops.conv_transpose(y, kernel, **options),
+        )
+
+    operands = [arrays(case, dtype) for case in cases]
     with precision(dtype):
-        up, down = conv(x, kernel, **options), conv_transpose(y, kernel, **options)
-    assert up.dtype == down.dtype == dtype
-    expected = loops.conv(x, kernel, case["stride"], before, case["out"])
-    assert loops.relative(up, expected) <= TOLERANCE[dtype]
-    expected = loops.conv_transpose(y, kernel, case["stride"], before, case["shape"])
-    assert loops.relative(down, expected) <= TOLERANCE[dtype]
-    # <conv x, y> == <x, conv_transpose y>
-    above, below = (np.vdot(np.float64(a), np.float64(b)) for a, b in ((up, y), (x, down)))
-    scale = np.linalg.norm(np.float64(up)) * np.linalg.norm(np.float64(y))
-    assert abs(above - below) <= TOLERANCE[dtype] * scale
+        results = together([both(case) for case in cases], operands)
+    for case, (x, y, kernel), (up, down) in zip(cases, operands, results, strict=True):
+        before = tuple(first for first, _ in case["pads"])
+        assert up.dtype == down.dtype == dtype
+        expected = loops.conv(x, kernel, case["stride"], before, case["out"])
+        assert loops.relative(up, expected) <= TOLERANCE[dtype]
+        expected = loops.conv_transpose(y, kernel, case["stride"], before, case["shape"])
+        assert loops.relative(down, expected) <= TOLERANCE[dtype]
+        # <conv x, y> == <x, conv_transpose y>
+        above, below = (np.vdot(np.float64(a), np.float64(b)) for a, b in ((up, y), (x, down)))
+        scale = np.linalg.norm(np.float64(up)) * np.linalg.norm(np.float64(y))
+        assert abs(above - below) <= TOLERANCE[dtype] * scale
 
 
-@settings(max_examples=10)
-@given(case=convolutions())
-def test_conv_transpose_is_what_jax_derives(case):
-    x, y, kernel = arrays(case, np.float64)
-    options = {"stride": case["stride"], "pads": case["pads"]}
+@settings(max_examples=1)
+@given(cases=st.lists(convolutions(), min_size=10, max_size=10))
+def test_conv_transpose_is_what_jax_derives(cases):
+    def derived(case):
+        options = {"stride": case["stride"], "pads": case["pads"]}
 
-    @jax.jit
-    def derive(x: jax.Array, y: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def up(x: jax.Array) -> jax.Array:
-            return lax.conv_general_dilated(
-                x, kernel, (case["stride"],) * 2, case["pads"], dimension_numbers=LAYOUT
-            )
+        def all_three(x: jax.Array, y: jax.Array, kernel: jax.Array) -> tuple[jax.Array, ...]:
+            def up(x: jax.Array) -> jax.Array:
+                return lax.conv_general_dilated(
+                    x, kernel, (case["stride"],) * 2, case["pads"], dimension_numbers=LAYOUT
+                )
 
-        (transposed,) = jax.linear_transpose(up, x)(y)
-        (pulled,) = jax.vjp(lambda x: ops.conv(x, kernel, **options), x)[1](y)
-        return transposed, pulled
+            (transposed,) = jax.linear_transpose(up, x)(y)
+            (pulled,) = jax.vjp(lambda x: ops.conv(x, kernel, **options), x)[1](y)
+            return ops.conv_transpose(y, kernel, **options), transposed, pulled
+
+        return all_three
 
     with precision("float64"):
-        down = conv_transpose(y, kernel, **options)
-        for derived in derive(x, y, kernel):
-            assert loops.relative(down, derived) <= 1e-12
+        operands = [arrays(case, "float64") for case in cases]
+        for down, *others in together([derived(case) for case in cases], operands):
+            for other in others:
+                assert loops.relative(down, other) <= 1e-12
 
 
 @pytest.mark.parametrize(
@@ -253,81 +263,115 @@ def poolings(draw) -> dict:
     }
 
 
-@pytest.mark.parametrize("ties", [False, True])
-@settings(max_examples=15)
-@given(case=poolings())
-def test_max_pool_is_the_loop(ties, case):
-    x = normal(case["seed"], 2, *case["shape"], 3, dtype="float32")
-    x = np.round(x) if ties else x - 3  # Without ties also without a positive value.
-    values, switches = max_pool(x, **case["sizes"])
-    window = case["sizes"]["size"], case["sizes"]["stride"]
-    expected = loops.pool(x, *window, case["before"], case["out"])
-    np.testing.assert_array_equal(values, expected[0])
-    np.testing.assert_array_equal(switches, expected[1])
+several = st.lists(poolings(), min_size=10, max_size=10)
 
 
-@pytest.mark.parametrize("overlap", ["add", "overwrite"])
-@settings(max_examples=15)
-@given(case=poolings())
-def test_max_unpool_is_the_loop(overlap, case):
-    x = normal(case["seed"], 2, *case["shape"], 3, dtype="float32")
-    y = normal(case["seed"] + 1, 2, *case["out"], 3, dtype="float32")
-    y[y < -0.5] = 0  # A value of zero overwrites too.
-    switches = max_pool(x, **case["sizes"])[1]
-    down = max_unpool(y, switches, **case["sizes"], overlap=overlap)
-    window = case["sizes"]["size"], case["sizes"]["stride"]
-    expected = loops.unpool(
-        y, np.asarray(switches), *window, case["before"], case["shape"], overlap
-    )
-    assert down.dtype == y.dtype
-    assert loops.relative(down, expected) <= (2e-7 if overlap == "add" else 0)
+def pool(case: dict):
+    return lambda x: ops.max_pool(x, **case["sizes"])
 
 
-@settings(max_examples=15)
-@given(case=poolings())
-def test_switches_point_at_the_values(case):
-    x = normal(case["seed"], 2, *case["shape"], 3, dtype="float32")
-    values, switches = map(np.asarray, max_pool(x, **case["sizes"]))
-    size, stride = case["sizes"]["size"], case["sizes"]["stride"]
-    for place in np.ndindex(values.shape):
-        image, row, col, channel = place
-        down, right = divmod(int(switches[place]), size)
-        top, left = row * stride - case["before"][0], col * stride - case["before"][1]
-        assert min(top + down, left + right) >= 0  # A negative index would count from the end.
-        assert x[image, top + down, left + right, channel] == values[place]
+def pooled_inputs(cases: list[dict]) -> list[tuple[np.ndarray]]:
+    return [(normal(case["seed"], 2, *case["shape"], 3, dtype="float32"),) for case in cases]
 
 
-@settings(max_examples=10)
-@given(case=poolings())
-def test_the_gradient_of_max_pool_is_unpooling_and_that_of_reduce_window(case):
-    size, stride, pads = case["sizes"].values()
-    # What a negative pad cuts off is cut first: reduce_window knows no such pads.
-    cut = [(0, min(after, 0), 0) for _, after in pads]
-    added = [(before, max(after, 0)) for before, after in pads]
+@settings(max_examples=2)
+@given(cases=several)
+def test_max_pool_is_the_loop(cases):
+    inputs = []
+    for number, (x,) in enumerate(pooled_inputs(cases)):
+        # Without ties also without a positive value.
+        inputs.append((np.round(x) if number % 2 else x - 3,))
+    results = together([pool(case) for case in cases], inputs)
+    for case, (x,), (values, switches) in zip(cases, inputs, results, strict=True):
+        window = case["sizes"]["size"], case["sizes"]["stride"]
+        expected = loops.pool(x, *window, case["before"], case["out"])
+        np.testing.assert_array_equal(values, expected[0])
+        np.testing.assert_array_equal(switches, expected[1])
 
-    def expected(x: jax.Array) -> jax.Array:
-        x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *cut, (0, 0, 0)))
-        window, steps = (1, size, size, 1), (1, stride, stride, 1)
-        return lax.reduce_window(x, -np.inf, lax.max, window, steps, ((0, 0), *added, (0, 0)))
 
-    @jax.jit
-    def gradients(x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
-        values, pull, switches = jax.vjp(
-            lambda x: ops.max_pool(x, **case["sizes"]), x, has_aux=True
-        )
-        values_expected, pull_expected = jax.vjp(expected, x)
-        down = ops.max_unpool(y, switches, **case["sizes"])
-        return values, values_expected, pull(y)[0], down, pull_expected(y)[0]
+@settings(max_examples=2)
+@given(cases=several)
+def test_max_unpool_is_the_loop(cases):
+    def unpool(case):
+        def all_three(x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
+            _, switches = ops.max_pool(x, **case["sizes"])
+            added, kept = (
+                ops.max_unpool(y, switches, **case["sizes"], overlap=overlap)
+                for overlap in ("add", "overwrite")
+            )
+            return switches, added, kept
 
-    x = normal(case["seed"], 2, *case["shape"], 3)
-    y = normal(case["seed"] + 1, 2, *case["out"], 3)
+        return all_three
+
+    inputs = []
+    for case, (x,) in zip(cases, pooled_inputs(cases), strict=True):
+        y = normal(case["seed"] + 1, 2, *case["out"], 3, dtype="float32")
+        y[y < -0.5] = 0  # A value of zero overwrites too.
+        inputs.append((x, y))
+    results = together([unpool(case) for case in cases], inputs)
+    for case, (_, y), (switches, added, kept) in zip(cases, inputs, results, strict=True):
+        window = case["sizes"]["size"], case["sizes"]["stride"]
+        for overlap, down, bound in (("add", added, 2e-7), ("overwrite", kept, 0)):
+            expected = loops.unpool(
+                y, np.asarray(switches), *window, case["before"], case["shape"], overlap
+            )
+            assert down.dtype == y.dtype
+            assert loops.relative(down, expected) <= bound
+
+
+@settings(max_examples=1)
+@given(cases=several)
+def test_switches_point_at_the_values(cases):
+    inputs = pooled_inputs(cases)
+    results = together([pool(case) for case in cases], inputs)
+    for case, (x,), (values, switches) in zip(cases, inputs, results, strict=True):
+        values, switches = np.asarray(values), np.asarray(switches)
+        size, stride = case["sizes"]["size"], case["sizes"]["stride"]
+        for index in np.ndindex(values.shape):
+            image, row, col, channel = index
+            down, right = divmod(int(switches[index]), size)
+            top, left = row * stride - case["before"][0], col * stride - case["before"][1]
+            assert min(top + down, left + right) >= 0  # A negative index counts from the end.
+            assert x[image, top + down, left + right, channel] == values[index]
+
+
+@settings(max_examples=1)
+@given(cases=several)
+def test_the_gradient_of_max_pool_is_unpooling_and_that_of_reduce_window(cases):
+    def gradients(case):
+        size, stride, pads = case["sizes"].values()
+        # What a negative pad cuts off is cut first: reduce_window knows no such pads.
+        cut = [(0, min(after, 0), 0) for _, after in pads]
+        added = [(before, max(after, 0)) for before, after in pads]
+
+        def expected(x: jax.Array) -> jax.Array:
+            x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *cut, (0, 0, 0)))
+            window, steps = (1, size, size, 1), (1, stride, stride, 1)
+            return lax.reduce_window(x, -np.inf, lax.max, window, steps, ((0, 0), *added, (0, 0)))
+
+        def all_five(x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
+            values, pull, switches = jax.vjp(
+                lambda x: ops.max_pool(x, **case["sizes"]), x, has_aux=True
+            )
+            values_expected, pull_expected = jax.vjp(expected, x)
+            down = ops.max_unpool(y, switches, **case["sizes"])
+            return values, values_expected, pull(y)[0], down, pull_expected(y)[0]
+
+        return all_five
+
+    inputs = [
+        (normal(case["seed"], 2, *case["shape"], 3), normal(case["seed"] + 1, 2, *case["out"], 3))
+        for case in cases
+    ]
     with precision("float64"):
-        values, values_expected, pulled, down, pulled_expected = gradients(x, y)
-    np.testing.assert_array_equal(values, values_expected)
-    np.testing.assert_array_equal(pulled, down)
-    assert loops.relative(pulled, pulled_expected) <= 1e-12
-    # Picking by these switches is linear, and gives the maxima for this x: its adjoint unpools.
-    np.testing.assert_allclose(np.vdot(values, y), np.vdot(x, down), rtol=1e-12, atol=1e-12)
+        results = together([gradients(case) for case in cases], inputs)
+    for (x, y), result in zip(inputs, results, strict=True):
+        values, values_expected, pulled, down, pulled_expected = result
+        np.testing.assert_array_equal(values, values_expected)
+        np.testing.assert_array_equal(pulled, down)
+        assert loops.relative(pulled, pulled_expected) <= 1e-12
+        # Picking by these switches is linear, and gives the maxima for this x: its adjoint unpools.
+        np.testing.assert_allclose(np.vdot(values, y), np.vdot(x, down), rtol=1e-12, atol=1e-12)
 
 
 def test_overwriting_loses_a_third_of_the_mass():
@@ -363,13 +407,16 @@ def test_a_window_too_large_for_a_switch_is_refused():
 
 # Contrast normalisation
 
-norms = given(
-    maps=st.integers(1, 9),
-    size=st.sampled_from([1, 3, 5, 7]),
-    alpha=st.sampled_from([1e-4, 1.0]),
-    beta=st.sampled_from([0.75, 0.5, 1.0]),
-    k=st.sampled_from([2.0, 1.0]),
-    seed=st.integers(0, 99),
+norms = st.fixed_dictionaries(
+    {
+        "size": st.sampled_from([1, 3, 5, 7]),
+        "alpha": st.sampled_from([1e-4, 1.0]),
+        "beta": st.sampled_from([0.75, 0.5, 1.0]),
+        "k": st.sampled_from([2.0, 1.0]),
+    }
+)
+norm_cases = st.lists(
+    st.tuples(norms, st.integers(1, 9), st.integers(0, 99)), min_size=10, max_size=10
 )
 
 
@@ -380,25 +427,30 @@ def naive_norm(x: jax.Array, size: int, alpha: float, beta: float, k: float) -> 
 
 
 @types
-@settings(max_examples=10)
-@norms
-def test_contrast_norm_is_the_loop_and_its_gradient_the_formula_s(
-    dtype, maps, size, alpha, beta, k, seed
-):
-    constants = {"size": size, "alpha": alpha, "beta": beta, "k": k}
+@settings(max_examples=1)
+@given(cases=norm_cases)
+def test_contrast_norm_is_the_loop_and_its_gradient_the_formula_s(dtype, cases):
+    def gradients(constants):
+        def all_three(x: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+            y, pull = jax.vjp(lambda x: ops.contrast_norm(x, **constants), x)
+            (expected,) = jax.vjp(lambda x: naive_norm(x, **constants), x)[1](g)
+            return y, pull(g)[0], expected
 
-    @jax.jit
-    def gradients(x: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        y, pull = jax.vjp(lambda x: ops.contrast_norm(x, **constants), x)
-        (expected,) = jax.vjp(lambda x: naive_norm(x, **constants), x)[1](g)
-        return y, pull(g)[0], expected
+        return all_three
 
-    x, g = (3 * normal(seed + each, 2, 2, 3, maps, dtype=dtype) for each in range(2))
+    inputs = [
+        tuple(3 * normal(seed + shift, 2, 2, 3, maps, dtype=dtype) for shift in range(2))
+        for _, maps, seed in cases
+    ]
     with precision(dtype):
-        y, gradient, expected = gradients(x, g)
-    assert y.dtype == gradient.dtype == dtype
-    assert loops.relative(y, loops.contrast_norm(np.float64(x), **constants)) <= TOLERANCE[dtype]
-    assert loops.relative(gradient, expected) <= TOLERANCE[dtype]
+        results = together([gradients(constants) for constants, *_ in cases], inputs)
+    for (constants, *_), (x, _), (y, gradient, expected) in zip(
+        cases, inputs, results, strict=True
+    ):
+        assert y.dtype == gradient.dtype == dtype
+        loop = loops.contrast_norm(np.float64(x), **constants)
+        assert loops.relative(y, loop) <= TOLERANCE[dtype]
+        assert loops.relative(gradient, expected) <= TOLERANCE[dtype]
 
 
 def test_the_gradient_of_contrast_norm_is_that_of_small_steps():

@@ -1,7 +1,7 @@
-"""Controls of a deconvnet's pictures: what they would show without what the net has learned.
+"""Controls of projections: the same pictures without something that the net has learned.
 
-A projection is made by the weights, by the switches and ReLUs that one picture set, and by the unit
-it began with. Each control replaces one of the three (in the spirit of Adebayo et al. 2018).
+A projection depends on the weights, on the switches and ReLUs that one picture set, and on the unit
+that it starts from. Each control replaces one of the three (as in Adebayo et al. 2018).
 """
 
 from collections.abc import Callable, Mapping
@@ -20,17 +20,26 @@ from zfnet_jax.zfnet.units import Units
 
 Control = Literal["random-weights", "shuffled-switches", "wrong-unit"]
 
+RAW_STANDARD_DEVIATION = 60.0
+"""Of the pixels of photographs around their mean, 0..255."""
+
 
 def net_of(control: Control, net: Net, seed: int) -> Net:
     """The net that a control projects through: one of random weights, or the same.
 
-    Random weights are drawn as training would draw them, by He's rule, the first layer's for pixels
-    of deviation 60.
+    Random weights are drawn as training would draw them, by He's rule, the first layer's for the
+    standard deviation of the net's own pixels, which the scale of its preprocessing gives.
     """
     if control != "random-weights":
         return net
     arch = net.architecture
-    model = ZFNet(arch, len(net.class_names), initializer="he", input_standard_deviation=60.0)
+    scale = float(np.mean(np.abs(net.preprocessing.scale)))
+    model = ZFNet(
+        arch,
+        len(net.class_names),
+        initializer="he",
+        input_standard_deviation=RAW_STANDARD_DEVIATION * scale,
+    )
     images = jnp.zeros((1, arch.input_size, arch.input_size, 3))
     params = jax.jit(model.init)(jax.random.key(seed), images)["params"]
     return replace(net, params=params)
@@ -42,15 +51,16 @@ def units_of(
     """The units that a control projects in place of those wanted.
 
     Args:
-      control: which.
-      wanted: by layer, the units whose control it is.
+      control: the control.
+      wanted: by layer, the units.
       widths: by layer, how many maps it has.
-      seed: which map is another's wrong one.
+      seed: of the order in which maps are replaced by others.
 
     Returns:
-      For "wrong-unit" the same places in other maps, of each layer in one cyclic order; for the
-      others the same places. All with the value 1, since a projection scales with its unit's value
-      and a random net's unit may be silent.
+      For "wrong-unit" the same rows and columns in other maps, each map replaced by the one that
+      follows it in one cyclic order of the layer's maps; for the other controls the same units. All
+      with the value 1, since a projection scales with its unit's value, which may be 0 in a random
+      net.
     """
     rng = np.random.default_rng(seed)
     changed = {}
@@ -67,25 +77,25 @@ def units_of(
 
 
 def trace_of(control: Control, seed: int) -> Callable[[Trace], Trace] | None:
-    """What a control does to the trace of some images on the way down.
+    """What a control changes in the trace of some images before the projection.
 
     Returns:
-      For "shuffled-switches" a function that deals the switches of each map out to other places of
-      that map; None for the others, which leave the trace as it is.
+      For "shuffled-switches" a function that permutes the switches within each map; None for the
+      other controls, which leave the trace as it is.
     """
     if control != "shuffled-switches":
         return None
 
     def shuffled(number: int, switches: Array) -> Array:
-        count, rows, cols, maps = switches.shape
+        count, rows, cols, channels = switches.shape
         key = jax.random.fold_in(jax.random.key(seed), number)
-        places = switches.reshape(count, rows * cols, maps)
-        dealt = jax.random.permutation(key, places, axis=1, independent=True)
-        return dealt.reshape(switches.shape)
+        flat = switches.reshape(count, rows * cols, channels)
+        permuted = jax.random.permutation(key, flat, axis=1, independent=True)
+        return permuted.reshape(switches.shape)
 
     return lambda trace: trace._replace(
         switches={
-            name: shuffled(number, each)
-            for number, (name, each) in enumerate(sorted(trace.switches.items()))
+            name: shuffled(number, switches)
+            for number, (name, switches) in enumerate(sorted(trace.switches.items()))
         }
     )
