@@ -16,7 +16,7 @@ import numpy as np
 from subjects import MEAN, cuts, random_net
 from timing import describe_machine, interleave, print_cost, print_table
 
-from zfnet_jax.analysis import invariance
+from zfnet_jax.analysis import affine, invariance
 from zfnet_jax.commands import command_line
 from zfnet_jax.core import compilation
 from zfnet_jax.networks.function import network
@@ -56,9 +56,9 @@ def run(name: str, count: int, steps: int, batch_size: int, rounds: int) -> floa
     pictures = cuts(size, count).astype(np.float32) - MEAN
     maps = np.concatenate(
         [
-            invariance.translations(np.linspace(-60, 60, steps) * size / 224),
-            invariance.scales(np.linspace(1, 1.8, steps)),
-            invariance.rotations(np.linspace(0, 350, steps)),
+            affine.translations(np.linspace(-60, 60, steps) * size / 224),
+            affine.scales(np.linspace(1, 1.8, steps)),
+            affine.rotations(np.linspace(0, 350, steps)),
         ]
     )
     layers = invariance.default_layers(net.architecture)

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from zfnet_jax.analysis import invariance
-from zfnet_jax.analysis.invariance import respond, rotations, scales, translations, warp
+from zfnet_jax.analysis import affine, invariance
+from zfnet_jax.analysis.affine import rotations, scales, translations, warp
+from zfnet_jax.analysis.invariance import respond
 from zfnet_jax.zfnet.architecture import ZFNET
 
 SIZE = 32
@@ -86,7 +87,7 @@ def test_against_bilinear_interpolation_by_hand(images, angle, factor, shift, pl
         "rotation": (cos * down + sin * right, cos * right - sin * down),
     }
     values = {"translation": shift, "scale": factor, "rotation": angle}
-    maps = [invariance.TRANSFORMS[kind](np.array([values[kind]])) for kind in sources]
+    maps = [affine.TRANSFORMS[kind](np.array([values[kind]])) for kind in sources]
     found = np.asarray(warp(images[:1], np.concatenate(maps)))[:, 0, place[0], place[1]]
     for pixel, (row, col) in zip(found, sources.values(), strict=True):
         expected = bilinear(images[0], row + middle, col + middle)

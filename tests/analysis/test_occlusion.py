@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.tree_util import Partial
 
-from zfnet_jax.analysis import invariance, occlusion, occlusion_maps, pointing
+from zfnet_jax.analysis import affine, invariance, occlusion, occlusion_maps, pointing
 from zfnet_jax.analysis.occlusion import Occlusion, TopUnit, occlude, positions
 from zfnet_jax.analysis.pointing import point
 from zfnet_jax.zfnet.model import forward
@@ -176,7 +176,7 @@ def test_outputs_are_what_they_are_declared_to_be(values, kind, expected):
     np.testing.assert_allclose(found.outputs[0, 0], expected, rtol=1e-6)
     np.testing.assert_allclose(found.unoccluded, expected, rtol=1e-6)
     responses = invariance.respond(
-        function, image[None], [0], invariance.translations(np.zeros(1)), [], outputs=kind
+        function, image[None], [0], affine.translations(np.zeros(1)), [], outputs=kind
     )
     np.testing.assert_allclose(responses.probability, [[expected[0]]], rtol=1e-6)
 
@@ -193,7 +193,7 @@ def test_outputs_are_what_they_are_declared_to_be(values, kind, expected):
 )
 def test_outputs_that_are_not_what_they_are_declared_to_be_are_refused(values, kind, message):
     image, function = np.ones((4, 4, 1), np.float32), _returning(np.float32(values))
-    still = invariance.translations(np.zeros(1))
+    still = affine.translations(np.zeros(1))
     with pytest.raises(ValueError, match=message):
         occlude(function, image, "pixels", size=4, stride=1, outputs=kind)
     with pytest.raises(ValueError, match=message):

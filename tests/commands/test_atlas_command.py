@@ -19,7 +19,7 @@ from tiny_nets import CLASSES, WIDTH
 from zfnet_jax.commands import atlas as atlas_command
 from zfnet_jax.commands import command_line
 from zfnet_jax.data.splits import open_splits
-from zfnet_jax.features import top_units
+from zfnet_jax.features import image_set_mining
 from zfnet_jax.report import atlas as atlas_report
 from zfnet_jax.training import checkpoint, run_folder
 
@@ -220,7 +220,7 @@ def test_terminated_while_projecting_it_leaves_what_was_mined(make, monkeypatch,
 
 def test_stopped_it_goes_on(make, monkeypatch, atlas: Path, tmp_path: Path):
     options = ("--layers", *CONVS, "--top", 4, "--batch-size", 8)
-    mine = top_units.mining.mine
+    mine = image_set_mining.mining.mine
 
     def mine_and_stop(*args, **options):
         statistics = mine(*args, **options)
@@ -228,8 +228,8 @@ def test_stopped_it_goes_on(make, monkeypatch, atlas: Path, tmp_path: Path):
         return statistics
 
     with monkeypatch.context() as patch:
-        patch.setattr(top_units, "SAVE_EVERY", 1)
-        patch.setattr(top_units.mining, "mine", mine_and_stop)
+        patch.setattr(image_set_mining, "SAVE_EVERY", 1)
+        patch.setattr(image_set_mining.mining, "mine", mine_and_stop)
         code, out, _ = make(*options)
     assert code == 128 + signal.SIGTERM
     assert out.startswith("stopped and saved; the same command goes on")

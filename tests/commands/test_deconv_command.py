@@ -16,7 +16,7 @@ from zfnet_jax.data.decode import decode
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.features.mining import NO_IMAGE
-from zfnet_jax.features.top_units import OUTSIDE
+from zfnet_jax.features.unit_pixels import OUTSIDE
 from zfnet_jax.networks import weights
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report import panels

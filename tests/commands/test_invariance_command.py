@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tiny_nets import FRAME, SIZE, random_net, write_net
 
-from zfnet_jax.analysis import invariance
+from zfnet_jax.analysis import affine, invariance
 from zfnet_jax.analysis.invariance_sweeps import Sweep, evenly_spaced
 from zfnet_jax.commands import command_line
 from zfnet_jax.data.decode import decode
@@ -88,7 +88,7 @@ def test_against_the_library(tool, net_file: Path, photos: Path):
     layers = ["conv2", "fc6", "pool5"]
     assert output.numbers["layers"] == layers
     for kind, values in VALUES.items():
-        maps = invariance.TRANSFORMS[kind](np.array(values))
+        maps = affine.TRANSFORMS[kind](np.array(values))
         expected = invariance.respond(function, images, labels, maps, layers)
         assert output.numbers[kind]["values"] == values
         pairs = {"probability": expected.probability}

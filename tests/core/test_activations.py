@@ -9,8 +9,9 @@ import pytest
 from jax import Array
 
 from zfnet_jax import transform
+from zfnet_jax.analysis.affine import translations
 from zfnet_jax.analysis.correspondence import features
-from zfnet_jax.analysis.invariance import respond, translations
+from zfnet_jax.analysis.invariance import respond
 from zfnet_jax.analysis.occlusion import occlude
 from zfnet_jax.features.mining import mine
 from zfnet_jax.zfnet.units import Units

@@ -15,9 +15,9 @@ from zfnet_jax.core import signals
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.preprocessing import Preprocessing, centre_view
 from zfnet_jax.data.source import Example
-from zfnet_jax.features import top_units
+from zfnet_jax.features import image_set_mining, top_units, unit_pixels
 from zfnet_jax.features.mining import NO_IMAGE, LayerStatistics
-from zfnet_jax.features.top_units import OUTSIDE
+from zfnet_jax.features.unit_pixels import OUTSIDE
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet import deconvnet
 from zfnet_jax.zfnet.units import Units
@@ -59,9 +59,7 @@ def frames() -> ImageSet:
 
 @pytest.fixture
 def mined(net: Net, frames: ImageSet) -> dict[str, LayerStatistics]:
-    tables = top_units.mine_image_set(net, frames, LAYERS, K, batch_size=8)
-    assert tables is not None
-    return tables
+    return image_set_mining.mine_image_set(net, frames, LAYERS, K, batch_size=8)
 
 
 def views(net: Net, frames: ImageSet) -> np.ndarray:
@@ -85,7 +83,7 @@ def test_projections_are_those_of_the_whole_images(
     tiny: Case, net: Net, frames: ImageSet, mined, tmp_path: Path
 ):
     chosen = top_units.responding_units(net, mined)
-    files = top_units.project_units_to_files(net, frames, chosen, tmp_path)
+    files = unit_pixels.project_units_to_files(net, frames, chosen, tmp_path)
     _, trace = tiny.model.apply({"params": net.params}, views(net, frames))
     for layer, (maps, top) in chosen.items():
         stored = np.load(files[layer].path)
@@ -114,7 +112,7 @@ def test_a_value_that_is_not_found_again_is_refused(net: Net, frames: ImageSet, 
     with pytest.raises(
         ValueError, match=r"^conv3 map 2, image \d+: mining found .* \(1 of \d+ units"
     ):
-        top_units.project_units_to_files(net, frames, chosen, tmp_path)
+        unit_pixels.project_units_to_files(net, frames, chosen, tmp_path)
 
 
 @pytest.mark.parametrize("control", ["random-weights", "shuffled-switches", "wrong-unit"])
@@ -122,8 +120,8 @@ def test_a_control_is_another_picture(net: Net, frames: ImageSet, mined, tmp_pat
     chosen = top_units.responding_units(net, {"conv3": mined["conv3"]})
     for name in ("itself", "control"):
         (tmp_path / name).mkdir()
-    itself = top_units.project_units_to_files(net, frames, chosen, tmp_path / "itself")
-    other = top_units.project_units_to_files(
+    itself = unit_pixels.project_units_to_files(net, frames, chosen, tmp_path / "itself")
+    other = unit_pixels.project_units_to_files(
         net, frames, chosen, tmp_path / "control", control=control
     )
     one, two = (np.load(files["conv3"].path) for files in (itself, other))
@@ -135,7 +133,7 @@ def test_a_control_is_another_picture(net: Net, frames: ImageSet, mined, tmp_pat
 
 def test_patches_are_the_pictures_own_pixels(net: Net, frames: ImageSet, mined, tmp_path: Path):
     chosen, seen = top_units.responding_units(net, mined), {}
-    files = top_units.cut_patches_to_files(net, frames, chosen, tmp_path, seen.__setitem__)
+    files = unit_pixels.cut_patches_to_files(net, frames, chosen, tmp_path, seen.__setitem__)
     assert sorted(seen) == top_units.image_numbers(chosen).tolist()
     for layer, (_, top) in chosen.items():
         stored = np.load(files[layer].path)
@@ -153,13 +151,15 @@ def test_patches_are_the_pictures_own_pixels(net: Net, frames: ImageSet, mined, 
 def test_a_pass_that_was_stopped_goes_on(
     net: Net, frames: ImageSet, mined, tmp_path: Path, monkeypatch, save_every: int
 ):
-    monkeypatch.setattr(top_units, "SAVE_EVERY", save_every)
+    monkeypatch.setattr(image_set_mining, "SAVE_EVERY", save_every)
     progress = tmp_path / "mining.npz"
 
     def mine() -> dict[str, LayerStatistics]:
-        return top_units.mine_image_set(net, frames, LAYERS, K, batch_size=8, progress=progress)
+        return image_set_mining.mine_image_set(
+            net, frames, LAYERS, K, batch_size=8, progress=progress
+        )
 
-    batches = top_units.numbered_batches
+    batches = image_set_mining.numbered_batches
 
     def interrupted(*args: Any, **options: Any) -> Iterator[Any]:
         for number, batch in enumerate(batches(*args, **options)):
@@ -168,7 +168,7 @@ def test_a_pass_that_was_stopped_goes_on(
             yield batch
 
     with monkeypatch.context() as patch, signals.watched():
-        patch.setattr(top_units, "numbered_batches", interrupted)
+        patch.setattr(image_set_mining, "numbered_batches", interrupted)
         with pytest.raises(signals.Stopped) as stop:
             mine()
     assert stop.value.saved
@@ -186,7 +186,7 @@ def test_with_another_choice_of_layers_it_begins_anew(
 ):
     progress = tmp_path / "mining.npz"
     for layer in ("conv1", "conv2"):
-        found = top_units.mine_image_set(net, frames, (layer,), K, progress=progress)
+        found = image_set_mining.mine_image_set(net, frames, (layer,), K, progress=progress)
         assert list(found) == [layer]
     assert capsys.readouterr().err == (
         f'warning: layers[0] "conv2": {progress} was started with "conv1"; expected the same; '

@@ -10,16 +10,16 @@ from jax import lax
 from together import together
 
 from zfnet_jax.zfnet import ops
+from zfnet_jax.zfnet.contrast_norm import contrast_norm
 
 # Compiled as a whole: operation by operation every slice would be compiled on its own.
-conv, conv_transpose, max_pool, max_unpool, contrast_norm = (
+conv, conv_transpose, max_pool, max_unpool = (
     jax.jit(function, static_argnames=names)
     for function, names in (
         (ops.conv, ("stride", "pads")),
         (ops.conv_transpose, ("stride", "pads")),
         (ops.max_pool, ("size", "stride", "pads")),
         (ops.max_unpool, ("size", "stride", "pads", "overlap")),
-        (ops.contrast_norm, ("size", "alpha", "beta", "k")),
     )
 )
 
@@ -432,7 +432,7 @@ def naive_norm(x: jax.Array, size: int, alpha: float, beta: float, k: float) -> 
 def test_contrast_norm_is_the_loop_and_its_gradient_the_formula_s(dtype, cases):
     def gradients(constants):
         def all_three(x: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            y, pull = jax.vjp(lambda x: ops.contrast_norm(x, **constants), x)
+            y, pull = jax.vjp(lambda x: contrast_norm(x, **constants), x)
             (expected,) = jax.vjp(lambda x: naive_norm(x, **constants), x)[1](g)
             return y, pull(g)[0], expected
 
@@ -460,14 +460,14 @@ def test_the_gradient_of_contrast_norm_is_that_of_small_steps():
 
         @jax.jit
         def total(x: jax.Array) -> jax.Array:
-            return (ops.contrast_norm(x, **constants) * np.arange(6.0)).sum()
+            return (contrast_norm(x, **constants) * np.arange(6.0)).sum()
 
         step = 1e-5
         slopes = [
             (total(x + step * unit) - total(x - step * unit)) / (2 * step)
             for unit in np.eye(6)[:, None, None, None]
         ]
-        gradient = jax.grad(lambda x: (ops.contrast_norm(x, **constants) * jnp.arange(6.0)).sum())(
+        gradient = jax.grad(lambda x: (contrast_norm(x, **constants) * jnp.arange(6.0)).sum())(
             jnp.asarray(x)
         )
     np.testing.assert_allclose(gradient[0, 0, 0], slopes, rtol=1e-8, atol=1e-10)

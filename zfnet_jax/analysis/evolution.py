@@ -13,13 +13,10 @@ import numpy as np
 
 from zfnet_jax.core.array_file import ArrayFile
 from zfnet_jax.data.pipeline import ImageSet
+from zfnet_jax.features.image_set_mining import mine_image_set
 from zfnet_jax.features.mining import NO_IMAGE, Top
-from zfnet_jax.features.top_units import (
-    TopUnits,
-    mine_image_set,
-    project_units_to_files,
-    responding_units,
-)
+from zfnet_jax.features.top_units import TopUnits, responding_units
+from zfnet_jax.features.unit_pixels import project_units_to_files
 from zfnet_jax.training import checkpoint
 
 

@@ -29,13 +29,10 @@ import numpy as np
 
 from zfnet_jax.analysis.evolution import draw_responding
 from zfnet_jax.data.pipeline import ImageSet
+from zfnet_jax.features.image_set_mining import mine_image_set
 from zfnet_jax.features.mining import LayerStatistics
-from zfnet_jax.features.top_units import (
-    TopUnits,
-    mine_image_set,
-    project_and_cut,
-    responding_units,
-)
+from zfnet_jax.features.top_units import TopUnits, responding_units
+from zfnet_jax.features.unit_pixels import project_and_cut
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet.architecture import Architecture, Conv
 

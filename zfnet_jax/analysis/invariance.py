@@ -5,9 +5,6 @@ original and of the transformed picture, at the first layer and at layer 7, and 
 the true label. The paper does not say how the distance is scaled, what the steps are, or what
 fills the edges. Here the distance is given both ways, the caller chooses the steps, and the edges
 are 0 in network space, which is the mean picture.
-
-An affine transform is a (2, 3) matrix A: the pixel at p = (row, column), from the picture's centre,
-is taken from A[:, :2] @ p + A[:, 2] of the original.
 """
 
 import functools
@@ -19,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.ndimage import map_coordinates
 from jax.sharding import Mesh
 from jax.tree_util import Partial
 from tqdm import tqdm
 
+from zfnet_jax.analysis.affine import IDENTITY, warp
 from zfnet_jax.analysis.outputs import Outputs, expect_outputs, to_scores
 from zfnet_jax.core import compilation, devices
 from zfnet_jax.core.activations import Function, layer_of, output_shapes
@@ -50,31 +47,6 @@ TURNS = 36
 GROUP = 8
 """How many pictures of an image set are transformed together."""
 
-_IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
-
-
-def translations(pixels: np.ndarray) -> np.ndarray:
-    """Affine transforms, (T, 2, 3) float32, that move down by so many pixels, (T,)."""
-    transforms = np.tile(_IDENTITY, (len(pixels), 1, 1))
-    transforms[:, 0, 2] = -np.asarray(pixels)
-    return transforms
-
-
-def scales(factors: np.ndarray) -> np.ndarray:
-    """Affine transforms, (T, 2, 3) float32, that enlarge about the centre by factors (T,) above 0.
-
-    Below 1 a picture becomes smaller, without being smoothed before.
-    """
-    return (_IDENTITY / np.asarray(factors, float)[:, None, None]).astype(np.float32)
-
-
-def rotations(degrees: np.ndarray) -> np.ndarray:
-    """Affine transforms, (T, 2, 3) float32, that turn counterclockwise about the centre, (T,)."""
-    angles = np.deg2rad(degrees)
-    cos, sin, zero = np.cos(angles), np.sin(angles), np.zeros_like(angles)
-    rows = np.stack([cos, sin, zero], -1), np.stack([-sin, cos, zero], -1)
-    return np.stack(rows, 1).astype(np.float32)
-
 
 def default_values(size: int) -> dict[str, np.ndarray]:
     """The paper's ranges: pixels in proportion to the input's size, factors, and degrees."""
@@ -86,45 +58,10 @@ def default_values(size: int) -> dict[str, np.ndarray]:
     }
 
 
-TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "translation": translations,
-    "scale": scales,
-    "rotation": rotations,
-}
-"""From the values of each kind of the paper's transformations to affine transforms."""
-
-
 def default_layers(arch: Architecture) -> tuple[str, str]:
     """The paper's layers 1 and 7: the first convolution and the one below the logits."""
     first = next(layer.name for layer in arch if isinstance(layer, Conv))
     return first, arch.layers[-2].name
-
-
-def warp(images: Array, transforms: Array) -> Array:
-    """Transforms pictures, bilinearly; what comes from outside of them is 0.
-
-    Args:
-      images: (N, H, W, C) float.
-      transforms: affine, (T, 2, 3) float32. The identity gives the very same picture.
-
-    Returns:
-      (T, N, H, W, C).
-    """
-    middle = [(side - 1) / 2 for side in images.shape[1:3]]
-    rows, cols = (jnp.arange(side) - m for side, m in zip(images.shape[1:3], middle, strict=True))
-
-    def transformed(matrix: Array) -> Array:
-        # Not as a product of matrices, which an accelerator rounds.
-        coordinates = [
-            matrix[axis, 0] * rows[:, None] + matrix[axis, 1] * cols + matrix[axis, 2] + center
-            for axis, center in enumerate(middle)
-        ]
-        channel = functools.partial(
-            map_coordinates, coordinates=coordinates, order=1, mode="constant"
-        )
-        return jax.vmap(jax.vmap(channel, -1, -1))(images)
-
-    return jax.vmap(transformed)(transforms)
 
 
 class Responses(NamedTuple):
@@ -197,7 +134,7 @@ def respond(
     for label in labels:
         if not 0 <= label < returned.shape[-1]:
             raise ValueError(f"label {label}: expected 0..{returned.shape[-1] - 1}")
-    with_identity = np.concatenate([_IDENTITY[None], np.asarray(transforms, np.float32)])
+    with_identity = np.concatenate([IDENTITY[None], np.asarray(transforms, np.float32)])
     arguments = network, images, np.asarray(labels, np.int32), originals
     step, replicated = _compiled_step(mesh, outputs), devices.replicated(mesh)
     network, images, labels, originals = jax.device_put(arguments, replicated)

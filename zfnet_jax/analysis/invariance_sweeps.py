@@ -9,12 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from zfnet_jax.analysis.invariance import (
-    TRANSFORMS,
-    Responses,
-    respond_to_image_set,
-    transformed_pixels,
-)
+from zfnet_jax.analysis.affine import TRANSFORMS
+from zfnet_jax.analysis.invariance import Responses, respond_to_image_set, transformed_pixels
 from zfnet_jax.data.labels import Label
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.networks.net import Net

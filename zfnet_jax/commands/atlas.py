@@ -15,7 +15,7 @@ from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.data.source import expect_all_there
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.features.controls import Control
-from zfnet_jax.features.top_units import mine_image_set
+from zfnet_jax.features.image_set_mining import mine_image_set
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report import plots
 from zfnet_jax.report.atlas import Subject, default_layers, write_atlas

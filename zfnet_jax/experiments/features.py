@@ -28,7 +28,7 @@ from zfnet_jax.core.array_file import ArrayFile
 from zfnet_jax.core.files import read_json, write_text
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.experiments.image_pool import Pool
-from zfnet_jax.features.views import numbered_batches, whole_batch
+from zfnet_jax.features.image_set_mining import numbered_batches, whole_batch
 from zfnet_jax.networks.function import network_of_raw
 from zfnet_jax.networks.net import Net, describe, digest
 from zfnet_jax.zfnet import architecture as architectures

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from zfnet_jax.data.pipeline import ImageSet
+from zfnet_jax.features.image_set_mining import mine_image_set
 from zfnet_jax.features.mining import Top
 from zfnet_jax.features.projection import PAPER
-from zfnet_jax.features.top_units import (
-    mine_image_set,
-    project_and_cut,
-    responding_units,
-    unit_box,
-)
+from zfnet_jax.features.top_units import responding_units, unit_box
+from zfnet_jax.features.unit_pixels import project_and_cut
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet import deconvnet
 

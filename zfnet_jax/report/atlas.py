@@ -14,13 +14,8 @@ from zfnet_jax.core.files import write_json
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.features.controls import Control
 from zfnet_jax.features.mining import EDGES, LayerStatistics
-from zfnet_jax.features.top_units import (
-    cut_patches_to_files,
-    field_size,
-    image_numbers,
-    project_units_to_files,
-    responding_units,
-)
+from zfnet_jax.features.top_units import field_size, image_numbers, responding_units
+from zfnet_jax.features.unit_pixels import cut_patches_to_files, project_units_to_files
 from zfnet_jax.features.unit_records import image_names
 from zfnet_jax.networks.net import Net
 from zfnet_jax.report import pictures

@@ -1,11 +1,11 @@
 """The architecture as data: a tuple of small frozen layer descriptions.
 
-Everything that can be known about a network before it sees a picture is integer arithmetic over
-that tuple: the size of every map, the number of parameters, the receptive field of every unit.
-The forward pass walks the tuple up, the deconvnet walks it down, an ablation edits it.
+The size of every map, the number of parameters and the receptive field of every unit are integer
+arithmetic over that tuple. The forward pass goes through the tuple from its start, the deconvnet
+from its end, and an ablation edits it.
 
-Where sizes are rounded up (`layers`), a map's size cannot be undone from its output's. So all
-sizes are computed once, here, from the input's.
+Where sizes are rounded up (`layers`), the size of a layer's input does not follow from that of its
+output. So all sizes are computed here, from the picture's.
 """
 
 import dataclasses

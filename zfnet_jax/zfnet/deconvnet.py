@@ -1,21 +1,21 @@
 """The deconvnet: from one layer's activations back to the pixels that caused them.
 
-Zeiler & Fergus 2014, section 2.1. The walk goes down the architecture and reads the parameters
-that training made. Going down, each layer is undone by its counterpart:
+Zeiler & Fergus 2014, section 2.1. It goes down the architecture with the parameters that training
+made, and undoes each layer by its counterpart:
 
 * a convolution: **rectify** the signal (a ReLU on the signal itself; the forward ReLU's mask is
   not used), then **filter** it with the transposed filters and no bias;
 * a pooling layer: **unpool**, which puts each value back where its maximum was, by the switches
-  that this very image set on the way up;
+  of the same image's forward pass;
 * contrast normalisation: nothing (the ECCV text);
 * a dense layer: like a convolution, with the transposed matrix.
 
 The pixels are not rectified. With no biases the projection is positively homogeneous in its seed
 but not additive: several units mean several projections.
 
-Two walks do this. `project` takes whole maps down. `project_units` takes single units down within
-their receptive field, which is the same pixels for a fraction of the work: a unit's signal never
-leaves the window below it, so slices of switches under the unit are all that is needed.
+Two functions do this. `project` takes whole maps. `project_units` takes single units within their
+receptive field, which gives the same pixels for a fraction of the work: a unit's signal never
+leaves the window below it, so that slices of the switches below the unit are enough.
 """
 
 from dataclasses import dataclass
@@ -38,8 +38,10 @@ from zfnet_jax.zfnet.architecture import (
     Window,
     pads,
 )
+from zfnet_jax.zfnet.contrast_norm import contrast_norm
 from zfnet_jax.zfnet.trace import Params, Trace
 from zfnet_jax.zfnet.units import Units, checked_units
+from zfnet_jax.zfnet.windows import Windows
 
 __all__ = ["Norm", "Options", "Rectify", "Units", "project", "project_units"]
 
@@ -74,7 +76,7 @@ class Options:
 
 
 class _View(NamedTuple):
-    """What the way down reads of the way up at one layer, whole or in a window."""
+    """What the deconvnet reads of the forward pass at one layer, whole or in a window."""
 
     output: Array
     input: Array | None  # None below the first layer: the trace does not keep the picture
@@ -193,7 +195,7 @@ def _project_units(
     dtype = jnp.promote_types(units.value.dtype, jnp.float32)
     seed = jax.nn.one_hot(units.map, channels, dtype=dtype)
     signal = (seed * jnp.asarray(units.value)[:, None])[:, None, None, :]
-    window = _Windows(*map(jnp.asarray, (units.image, units.row, units.col)), size=1)
+    window = Windows(*map(jnp.asarray, (units.image, units.row, units.col)), size=1)
     for current, below in _path_down(arch, layer):
         margin = 0
         if isinstance(current, MaxPool) and options.unpool == "overwrite":
@@ -221,48 +223,6 @@ def _project_units(
         window = lower
     boxes = [window.top, window.left, *[jnp.full_like(window.top, field.size)] * 2]
     return signal, jnp.stack(boxes, axis=-1).astype(jnp.int32)
-
-
-class _Windows(NamedTuple):
-    """One square window per unit over the maps of the unit's image; it may reach outside."""
-
-    image: Array
-    top: Array
-    left: Array
-    size: int
-
-    def below(self, layer: Window) -> "_Windows":
-        """The windows of the layer's input that these windows of its output see."""
-        return _Windows(
-            self.image,
-            self.top * layer.stride - layer.padding,
-            self.left * layer.stride - layer.padding,
-            (self.size - 1) * layer.stride + layer.size,
-        )
-
-    def grown(self, margin: int) -> "_Windows":
-        """The windows with `margin` more places on every side."""
-        return _Windows(self.image, self.top - margin, self.left - margin, self.size + 2 * margin)
-
-    def _places(self, start: Array) -> Array:
-        return start[:, None] + jnp.arange(self.size)
-
-    def of(self, maps: Array, outside: int = 0) -> Array:
-        """The windows' contents, (U, size, size, C), with `outside` where they leave the maps."""
-        _, high, wide, _ = maps.shape
-        rows, cols = self._places(self.top), self._places(self.left)
-        taken = maps[
-            self.image[:, None, None],
-            rows.clip(0, high - 1)[:, :, None],
-            cols.clip(0, wide - 1)[:, None, :],
-        ]
-        return jnp.where(self.inside(high, wide), taken, outside)
-
-    def inside(self, high: int, wide: int) -> Array:
-        """Which places lie on a map of that size, (U, size, size, 1) bool."""
-        rows, cols = self._places(self.top), self._places(self.left)
-        inside = ((rows >= 0) & (rows < high))[:, :, None] & ((cols >= 0) & (cols < wide))[:, None]
-        return inside[..., None]
 
 
 def _path_down(arch: Architecture, layer: str) -> list[tuple[Layer, str | None]]:
@@ -312,7 +272,7 @@ def _norm_gradient(layer: ContrastNorm, maps: Array | None, signal: Array) -> Ar
     if maps is None:
         raise ValueError(f"layer {layer.name!r}: expected a layer below it for norm='gradient'")
     normalise = partial(
-        ops.contrast_norm, size=layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k
+        contrast_norm, size=layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k
     )
     _, pullback = jax.vjp(normalise, maps.astype(signal.dtype))
     return pullback(signal)[0]

@@ -21,6 +21,7 @@ from zfnet_jax.zfnet.architecture import (
     MaxPool,
     pads,
 )
+from zfnet_jax.zfnet.contrast_norm import contrast_norm
 from zfnet_jax.zfnet.trace import Params, Trace
 
 __all__ = ["Init", "Trace", "ZFNet", "forward"]
@@ -142,9 +143,7 @@ def forward(
                     x, size=layer.size, stride=layer.stride, pads=pads(layer, *x.shape[1:3])
                 )
             case ContrastNorm():
-                x = ops.contrast_norm(
-                    x, size=layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k
-                )
+                x = contrast_norm(x, size=layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k)
             case Dense():
                 kernel, bias = params[layer.name]["kernel"], params[layer.name]["bias"]
                 x = jnp.dot(x.reshape(len(x), -1), kernel, precision="highest") + bias

@@ -1,15 +1,14 @@
-"""The net's operations and their way back: pure functions of NHWC arrays.
+"""The net's operations and their adjoints: pure functions of NHWC arrays.
 
-Each way up has one way down: `conv` and `conv_transpose`, `max_pool` and `max_unpool` are exact
-adjoints, which the deconvnet is built from and training differentiates through.
+`conv` and `conv_transpose`, `max_pool` and `max_unpool` are exact adjoints, which the deconvnet is
+built from and training differentiates through.
 
 Pads are ((before, after), (before, after)) for rows and columns and are exact: the windows fill
-the padded map to its last pixel, so that the way down knows the size it leads to. A negative
+the padded map to its last pixel, so that an adjoint knows the size of its result. A negative
 "after" cuts pixels off that no window reads.
 """
 
 import itertools
-from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -75,31 +74,31 @@ def conv_transpose(y: Array, kernel: Array, *, stride: int = 1, pads: Pads = NO_
 
 
 def _overlap(parts: Array, stride: int, axis: int) -> Array:
-    """The sum of parts[0], parts[1], ..., each laid one place further along an axis of the result.
+    """The sum of parts[0], parts[1], ..., each shifted by one more position along an axis.
 
-    The parts' own values are a stride apart there. Places of one remainder (mod stride) get theirs
-    from the parts of that remainder: dense sums, then interleaved.
+    In the result a part's values are a stride apart. Positions of one remainder (mod stride) get
+    values from the parts of that remainder only: dense sums, which are then interleaved.
     """
     reach = _taps(len(parts), stride) - 1
     before, (length, *after) = parts.shape[1 : axis + 1], parts.shape[axis + 1 :]
     phases = []
     for phase in range(stride):
         total = jnp.zeros((*before, length + reach, *after), parts.dtype)
-        for places, part in enumerate(parts[phase::stride]):
+        for shift, part in enumerate(parts[phase::stride]):
             edges = [(0, 0, 0)] * part.ndim
-            edges[axis] = (places, reach - places, 0)
+            edges[axis] = (shift, reach - shift, 0)
             total = total + lax.pad(part, jnp.zeros((), part.dtype), edges)
         phases.append(total)
     return jnp.stack(phases, axis + 1).reshape(*before, -1, *after)
 
 
 def _taps(size: int, stride: int) -> int:
-    """How many windows reach one pixel along one axis, at most."""
+    """The largest number of windows that contain one pixel, along one axis."""
     return -(-size // stride)
 
 
 def _cut(x: Array, windows: tuple[int, ...], size: int, stride: int, pads: Pads) -> Array:
-    """The maps that so many windows with these pads cover, from ones that begin at the first."""
+    """The map without its pads, from one that begins at the first window's first pixel."""
     crop = [
         (-before, (n - 1) * stride + size - after - length, 0)
         for (before, after), n, length in zip(pads, windows, x.shape[1:3], strict=True)
@@ -138,11 +137,11 @@ def _pool(x: Array, size: int, stride: int, pads: Pads) -> tuple[Array, Array]:
     padded = lax.pad(
         x, jnp.array(-jnp.inf, x.dtype), ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0))
     )
-    count, high, wide, maps = padded.shape
+    count, high, wide, channels = padded.shape
 
     def pixel(index: int) -> Array:
         row, col = divmod(index, size)
-        end = (count, high - size + row + 1, wide - size + col + 1, maps)
+        end = (count, high - size + row + 1, wide - size + col + 1, channels)
         return lax.slice(padded, (0, row, col, 0), end, (1, stride, stride, 1))
 
     values = pixel(0)
@@ -202,18 +201,18 @@ def max_unpool(
     if overlap not in ("add", "overwrite"):
         raise ValueError(f"overlap {overlap!r}: expected 'add' or 'overwrite'")
 
-    count, rows, cols, maps = y.shape
+    count, rows, cols, channels = y.shape
     taps = _taps(size, stride)
     reach = taps - 1
     edge = ((0, 0), (reach, reach), (reach, reach), (0, 0))
     y = jnp.pad(y, edge)
     switches = jnp.pad(switches.astype(jnp.int16), edge, constant_values=-1)
     if y.size:
-        y, switches = _kept(y, switches, size)
+        y, switches = _materialised(y, switches, size)
     high, wide = rows + reach, cols + reach
     # Pixel (row * stride + i, col * stride + j) lies at [:, row, i, col, j]: in the map's order, so
     # that its channels are read, chosen and written side by side.
-    x = jnp.zeros((count, high, stride, wide, stride, maps), y.dtype)
+    x = jnp.zeros((count, high, stride, wide, stride, channels), y.dtype)
     # Downwards: of two windows that share a pixel the later one sees it at the smaller index.
     for down, right in itertools.product(reversed(range(taps)), repeat=2):
         row, col = stride * np.array([[down], [right]]) + np.arange(stride)
@@ -221,27 +220,31 @@ def max_unpool(
         index = np.where(inside, row[:, None] * size + col, size * size).astype(np.int16)
 
         def seen(a: Array, top: int = reach - down, left: int = reach - right) -> Array:
-            """What the window so many strides above and to the left has, for all its pixels."""
+            """The value of the window that many strides above and to the left, at its pixels."""
             return a[:, top : top + high, None, left : left + wide, None]
 
         chosen = seen(switches) == index[:, None, :, None]
         other = x if overlap == "overwrite" else jnp.zeros((), y.dtype)
         part = jnp.where(chosen, seen(y), other)
         x = part if overlap == "overwrite" else x + part
-    x = x.reshape(count, high * stride, wide * stride, maps)
+    x = x.reshape(count, high * stride, wide * stride, channels)
     return _cut(x, (rows, cols), size, stride, pads)
 
 
-def _kept(y: Array, switches: Array, size: int) -> tuple[Array, Array]:
-    """The same arrays, on a CPU computed once and kept.
+def _materialised(y: Array, switches: Array, size: int) -> tuple[Array, Array]:
+    """The same arrays, on a CPU computed once and stored.
 
-    Each of the pixels that reads them would otherwise be fused with a copy of all that makes
-    them. An optimization barrier is gone before that fusion; a conditional is not.
+    The compiler would otherwise fuse a copy of their computation into each of their uses. An
+    optimization barrier is removed before that fusion; a conditional is not.
     """
 
-    def keep(y: Array, switches: Array) -> tuple[Array, Array]:
-        valid = switches[0, 0, 0, 0] <= size * size - 1  # always, which the compiler cannot know
-        factor = 1 + valid.astype(jnp.uint8)  # 1 where it is used, and nothing changes
+    def stored(y: Array, switches: Array) -> tuple[Array, Array]:
+        valid = (
+            switches[0, 0, 0, 0] <= size * size - 1
+        )  # always true, which the compiler does not know
+        factor = 1 + valid.astype(
+            jnp.uint8
+        )  # 1 in the branch that uses it, so that nothing changes
         return lax.cond(
             valid,
             lambda *arrays: arrays,
@@ -250,83 +253,11 @@ def _kept(y: Array, switches: Array, size: int) -> tuple[Array, Array]:
             switches,
         )
 
-    return lax.platform_dependent(y, switches, cpu=keep, default=lambda *arrays: arrays)
+    return lax.platform_dependent(y, switches, cpu=stored, default=lambda *arrays: arrays)
 
 
 _max_pool: Any = jax.custom_vjp(_pool, nondiff_argnums=(1, 2, 3))
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
-
-
-# Compiled, so that its name stands in a trace (`transform.deconvnet` skips it by that name).
-@partial(jax.jit, static_argnames=("size", "alpha", "beta", "k"))
-def contrast_norm(
-    x: Array, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
-) -> Array:
-    """Divides each value by a power of the energy of its neighbouring maps at the same place.
-
-    Krizhevsky et al. 2012, section 3.3, with cuda-convnet's division of alpha by the window:
-    x / (k + alpha / size * sum of x^2 over the `size` maps around it) ^ beta.
-
-    Args:
-      x: maps, (N, H, W, C) float.
-      size: how many maps are summed, odd.
-      alpha: the sum's weight, before division by `size`.
-      beta: the exponent.
-      k: the constant in the divisor, above 0.
-
-    Returns:
-      (N, H, W, C), of x's type.
-    """
-    return _contrast_norm(x, size, alpha, beta, k)
-
-
-def _normalise(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
-    # In bfloat16 a small energy would vanish beside k.
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return (wide * _power(_energy(wide, size, alpha, k), -beta)).astype(x.dtype)
-
-
-def _contrast_norm_forward(
-    x: Array, size: int, alpha: float, beta: float, k: float
-) -> tuple[Array, Array]:
-    return _normalise(x, size, alpha, beta, k), x
-
-
-def _contrast_norm_backward(
-    size: int, alpha: float, beta: float, k: float, x: Array, cotangent: Array
-) -> tuple[Array]:
-    # y_i = x_i s_i^-b, so dx_i = g_i s_i^-b - 2 b (alpha / size) x_i sum_j g_j x_j s_j^(-b - 1):
-    # i is among j's neighbours exactly when j is among i's, since the window is odd.
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    energy = _energy(wide, size, alpha, k)
-    scaled = cotangent * _power(energy, -beta)
-    spill = _neighbours(scaled * wide / energy, size)
-    return ((scaled - (2 * beta * alpha / size) * wide * spill).astype(x.dtype),)
-
-
-_contrast_norm: Any = jax.custom_vjp(_normalise, nondiff_argnums=(1, 2, 3, 4))
-_contrast_norm.defvjp(_contrast_norm_forward, _contrast_norm_backward)
-
-
-def _energy(x: Array, size: int, alpha: float, k: float) -> Array:
-    return k + (alpha / size) * _neighbours(x * x, size)
-
-
-def _neighbours(x: Array, size: int) -> Array:
-    """The sum over `size` neighbouring maps, as shifted additions."""
-    maps, half = x.shape[-1], size // 2
-    padded = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (half, half)))
-    total = padded[..., :maps]
-    for shift in range(1, size):
-        total = total + padded[..., shift : shift + maps]
-    return total
-
-
-def _power(x: Array, exponent: float) -> Array:
-    if exponent == -0.75:  # two fast instructions in place of a logarithm and an exponential
-        root = lax.rsqrt(x)
-        return root * jnp.sqrt(root)
-    return x**exponent
 
 
 def _expect_exact(shape: tuple[int, ...], window: tuple[int, ...], stride: int, pads: Pads) -> None:
