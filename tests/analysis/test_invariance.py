@@ -122,10 +122,11 @@ def test_against_numpy(images, function, tiny: Case):
     maps = np.concatenate([translations(np.array([3, -7.5])), rotations(np.array([40]))])
     labels = [4, 1]
     found = respond(function, images, labels, maps, LAYERS)
-    _, originals = function(images)
+    run = jax.jit(function)
+    _, originals = run(images)
     moved = np.asarray(warp(images, maps))
     for number, each in enumerate(moved):
-        logits, activations = jax.tree.map(np.float64, function(each))
+        logits, activations = jax.tree.map(np.float64, run(each))
         shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(found.probability[:, number], shares[[0, 1], labels], rtol=1e-4)
         for layer in LAYERS:
@@ -137,7 +138,7 @@ def test_against_numpy(images, function, tiny: Case):
             np.testing.assert_allclose(found.relative(layer)[:, number], distance / norm, rtol=1e-4)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
 def test_the_identity_is_at_no_distance_in_any_batch(images, function, batch_size):
     maps = np.concatenate([translations(np.arange(-4, 5)), scales(np.array([1, 1.3]))])
     found = respond(function, images, [0, 1], maps, LAYERS, batch_size=batch_size)

@@ -276,8 +276,8 @@ def test_merge_with_an_empty_table():
 
 @given(
     st.integers(0, 2**32 - 1),
-    st.sampled_from([8, 16, 40]),
-    st.sampled_from([1, 4, 30]),
+    st.sampled_from([8, 40]),
+    st.sampled_from([1, 30]),
     st.randoms(use_true_random=False),
 )
 def test_neither_batches_nor_their_order_matter(seed, size, k, random):

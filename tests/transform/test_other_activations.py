@@ -138,7 +138,7 @@ class _PReluNet(nn.Module):
 
 def _bound(net: nn.Module) -> Callable[[Array], Array]:
     x = np.ones((1, 6, 6, 3), np.float32)
-    variables = net.init(jax.random.key(0), x)
+    variables = jax.jit(net.init)(jax.random.key(0), x)
     return lambda x: net.apply(variables, x, mutable=["batch_stats"])[0]  # pyright: ignore
 
 

@@ -203,20 +203,30 @@ def _difference(case: Case, layer: str, dtype: str, rule: Any, skip: tuple[str, 
     model = case.model.clone(dtype=jnp.dtype(dtype))
     case = case._replace(model=model, images=jnp.asarray(case.images, dtype))
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), case.params)
-    _, trace = model.apply({"params": params}, case.images)
+    _, trace = jax.jit(model.apply)({"params": params}, case.images)
     shape = trace.activations[layer].shape
     seed = jnp.asarray(np.random.default_rng(5).normal(size=shape), dtype)
-    _, project = deconvnet(_maps(case, layer, params), rule=rule, skip=skip)(case.images)
+    transformed = deconvnet(_maps(case, layer, params), rule=rule, skip=skip)
+    pixels = jax.jit(lambda images, seed: transformed(images)[1](seed))(case.images, seed)
     norm = "skip" if skip else "gradient"
     expected = explicit.project(
         case.arch, params, trace, layer, seed, rectify=RULES[rule], norm=norm
     )
-    return float(jnp.linalg.norm(project(seed) - expected) / jnp.linalg.norm(expected))
+    return float(np.linalg.norm(pixels - expected) / np.linalg.norm(expected))
 
 
-@pytest.mark.parametrize("dtype", BOUND)
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("layer", TINY.shapes())
+@pytest.mark.parametrize(
+    ("layer", "rule", "dtype"),
+    [
+        *((layer, "deconvnet", "float64") for layer in TINY.shapes()),
+        *(
+            (layer, rule, "float64")
+            for layer in ("norm2", "fc5")
+            for rule in ("guided", "gradient")
+        ),
+        *(("fc5", rule, "float32") for rule in RULES),
+    ],
+)
 def test_is_the_explicit_deconvnet(tiny: Case, layer: str, rule: str, dtype: str):
     # A norm that is skipped must be there, and it is not below the first.
     skip = ("contrast_norm",) if TINY.index(layer) >= TINY.index("norm1") else ()
@@ -251,8 +261,9 @@ def test_units_of_any_function_are_those_of_the_explicit_deconvnet(
     numbers, units = mining.top_units(mined[layer], map_numbers=[1, 5, 2])
     images = jnp.stack([tiny.images[[40, 7, 12].index(number)] for number in numbers])
     skip = ("contrast_norm",)
-    pixels = np.asarray(project_units(function, images, layer, units, skip=skip))
-    _, trace = tiny.model.apply({"params": tiny.params}, images[units.image])
+    project = jax.jit(lambda images: project_units(function, images, layer, units, skip=skip))
+    pixels = np.asarray(project(images))
+    _, trace = jax.jit(tiny.model.apply)({"params": tiny.params}, images[units.image])
     own = np.arange(len(pixels))
     seed = np.zeros(trace.activations[layer].shape, np.float32)
     index = (own, units.map) if seed.ndim == 2 else (own, units.row, units.col, units.map)
@@ -375,7 +386,7 @@ PICTURES = np.random.default_rng(3).normal(size=(2, 8, 8, 3)).astype(np.float32)
 
 def test_nets_of_three_libraries_are_one():
     linen = LinenNet()
-    variables = linen.init(jax.random.key(1), PICTURES)
+    variables = jax.jit(linen.init)(jax.random.key(1), PICTURES)
     weights = {
         name: (layer["kernel"], layer["bias"] + 0.1) for name, layer in variables["params"].items()
     }
@@ -396,10 +407,13 @@ def test_nets_of_three_libraries_are_one():
 
     functions = [lambda x: linen.apply(variables, x), in_nnx, channels_last]
     seed = np.random.default_rng(4).normal(size=(2, 4, 4, 4)).astype(np.float32)
-    first, *others = (deconvnet(function)(PICTURES)[1](seed) for function in functions)
+    first, *others = (
+        jax.jit(lambda x, function=function: deconvnet(function)(x)[1](seed))(PICTURES)
+        for function in functions
+    )
     for other in others:
         np.testing.assert_allclose(other, first, rtol=1e-5, atol=1e-6)
-    gradient = jax.vjp(functions[0], PICTURES)[1](seed)[0]
+    gradient = jax.jit(lambda x: jax.vjp(functions[0], x)[1](seed)[0])(PICTURES)
     assert np.linalg.norm(first - gradient) > 0.1 * np.linalg.norm(gradient)
     assert [count_relus(function, PICTURES) for function in functions] == [2, 2, 2]
 

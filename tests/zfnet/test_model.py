@@ -25,7 +25,7 @@ PLAIN = Architecture(
 def init(arch: Architecture, num_classes: int = 50, seed: int = 0, **fields) -> Params:
     model = ZFNet(arch, num_classes, **fields)
     image = jnp.zeros((1, arch.input_size, arch.input_size, 3))
-    return model.init(jax.random.key(seed), image)["params"]
+    return jax.jit(model.init)(jax.random.key(seed), image)["params"]
 
 
 @pytest.mark.parametrize("arch", [TINY, ZFNET, ALEXNET], ids=lambda arch: arch.name)
