@@ -25,6 +25,7 @@ from tqdm import tqdm
 from zfnet_jax import __version__
 from zfnet_jax.core import compilation, devices, identity
 from zfnet_jax.core.array_file import ArrayFile
+from zfnet_jax.core.checked import expect_one_of
 from zfnet_jax.core.files import read_json, write_text
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.experiments.image_pool import Pool
@@ -94,8 +95,7 @@ def reading(arch: Architecture, layer: str, most_values: int = MOST_VALUES) -> R
       ValueError: there is no such layer, or even the means of its maps are too many.
     """
     ends = blocks(arch)
-    if layer not in ends:
-        raise ValueError(f"layer {layer!r}: expected one of {', '.join(ends)}")
+    expect_one_of("layer", layer, ends)
     shape = arch.shapes()[ends[layer]]
     size = int(np.prod(shape))
     if size <= most_values:

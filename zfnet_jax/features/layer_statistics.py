@@ -125,7 +125,7 @@ def top_units(
 ) -> tuple[np.ndarray, Units]:
     """The top units of some maps, with their images numbered by their position in one batch.
 
-    `mine` numbers the images of the data set, a projection those of the batch that it is given:
+    `mine` numbers the images of the data set, a projection those of the batch that it is given::
 
         numbers, units = top_units(statistics, map_numbers=[3, 17], k=2)
         patches = transform.project_units(function, images[numbers], "block3", units)

@@ -91,8 +91,8 @@ def project_all(
         for layer, units in wanted.items():
             project_chunk = _compiled_projection(arch, layer, options)
             (positions,) = np.nonzero(np.isin(units.image, group))
-            for places, count in equal_batches(len(positions), units_per_chunk):
-                some = positions[places]
+            for rows, count in equal_batches(len(positions), units_per_chunk):
+                some = positions[rows]
                 chunk = Units(*(np.asarray(column)[some] for column in units))
                 chunk = chunk._replace(image=np.searchsorted(items, chunk.image) - numbers[0])
                 outputs = trace.activations[layer]

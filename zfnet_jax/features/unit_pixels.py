@@ -193,8 +193,11 @@ def _patches(
         visit(number, picture)
         for layer, (_, top) in top_units.items():
             entries = np.flatnonzero(top.image == number)
-            places = zip(top.row.ravel()[entries], top.col.ravel()[entries], strict=True)
-            boxes = [unit_box(arch, layer, int(row), int(col)) for row, col in places]
+            rows, cols = top.row.ravel()[entries], top.col.ravel()[entries]
+            boxes = [
+                unit_box(arch, layer, int(row), int(col))
+                for row, col in zip(rows, cols, strict=True)
+            ]
             if boxes:
                 yield _Pixels(layer, entries, np.stack([cut(picture, box) for box in boxes]))
 

@@ -54,11 +54,11 @@ class Activation(NamedTuple):
 
     Attributes:
       kind: its name, or the operations that it is made of.
-      place: where it is in the code, such as " at model.py:12 in Net/Block_0".
+      location: where it is in the code, such as " at model.py:12 in Net/Block_0".
     """
 
     kind: str
-    place: str
+    location: str
 
 
 class Calls(NamedTuple):

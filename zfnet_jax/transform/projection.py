@@ -3,7 +3,7 @@
 Zeiler & Fergus 2014, section 2.1: with the biases gone and the contrast normalisation skipped, the
 deconvnet is the vector-Jacobian product of a network whose ReLUs pass max(g, 0) backwards. So a
 function of convolutions, max pooling, sums and dense layers has a deconvnet without being written
-anew: its ReLUs are found in its trace and get another rule for the way back::
+anew: its ReLUs are found in its trace and get another rule for the backward pass::
 
     def maps(images):                       # of Flax, Equinox or plain jax.numpy
         return model.apply(variables, images)["block3"]
@@ -82,15 +82,15 @@ def deconvnet(
         raise ValueError(f"skip {skip!r}: expected a list of names, such as [{skip!r}]")
 
     def transformed(images: Any, *others: Any) -> tuple[Any, Partial]:
-        found, structure = _trace(function, skip, images, *others)
-        _expect_found(found, skip)
-        if found.others:
-            warnings.warn(_others_text(found.others), stacklevel=2)
+        findings, structure = _trace(function, skip, images, *others)
+        _expect_relu(findings, skip)
+        if findings.others:
+            warnings.warn(_others_text(findings.others), stacklevel=2)
 
         def rewritten(images: Any) -> Any:
             operands = jax.tree.leaves((images, *others))
             return structure.unflatten(
-                rewriting.run(found.plan, partial(_relu, rule=rule), operands)
+                rewriting.run(findings.plan, partial(_relu, rule=rule), operands)
             )
 
         outputs, pullback = jax.vjp(rewritten, images)
@@ -110,8 +110,8 @@ def count_relus(function: Callable[..., Any], images: Any, *others: Any) -> int:
     Raises:
       ValueError: as `deconvnet`'s, but that there is none.
     """
-    found, _ = _trace(function, (), images, *others)
-    return sum(isinstance(action, rewriting.Relu) for action in rewriting.actions(found.plan))
+    findings, _ = _trace(function, (), images, *others)
+    return sum(isinstance(action, rewriting.Relu) for action in rewriting.actions(findings.plan))
 
 
 def project_units(
@@ -126,7 +126,7 @@ def project_units(
     """Projects single units of any network to whole pictures, each on its own.
 
     `mining.mine` numbers the images of the data set, this function those of the batch that it is
-    given. `mining.top_units` leads from one to the other:
+    given. `mining.top_units` leads from one to the other::
 
         statistics = mining.mine(function, batches, ["block3"])["block3"]
         numbers, units = mining.top_units(statistics, map_numbers=[3, 17], k=2)
@@ -156,9 +156,9 @@ def project_units(
         return function(images)[1][layer]
 
     outputs, project = deconvnet(maps, rule=rule, skip=skip)(images[units.image])
-    own = jnp.arange(len(outputs))
-    places = (own, units.map) if outputs.ndim == 2 else (own, units.row, units.col, units.map)
-    return project(jnp.zeros_like(outputs).at[places].set(units.value))
+    number = jnp.arange(len(outputs))
+    index = (number, units.map) if outputs.ndim == 2 else (number, units.row, units.col, units.map)
+    return project(jnp.zeros_like(outputs).at[index].set(units.value))
 
 
 @partial(jax.custom_vjp, nondiff_argnames=("rule",))
@@ -190,8 +190,8 @@ _UNTRACEABLE = (
 
 def _trace(
     function: Callable[..., Any], skip: Sequence[str], images: Any, *others: Any
-) -> tuple[relus.Found, Any]:
-    """What is found in a function, and the structure of its outputs."""
+) -> tuple[relus.Findings, Any]:
+    """The findings in a function, and the structure of its outputs."""
     for leaf in jax.tree.leaves(images):
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise ValueError(
@@ -212,12 +212,12 @@ def _trace(
     return relus.find(closed, active, skip), jax.tree.structure(shapes)
 
 
-def _expect_found(found: relus.Found, skip: Sequence[str]) -> None:
-    actions = list(rewriting.actions(found.plan))
+def _expect_relu(findings: relus.Findings, skip: Sequence[str]) -> None:
+    actions = list(rewriting.actions(findings.plan))
     if not any(isinstance(action, rewriting.Relu) for action in actions):
         raise ValueError(
             "function without a ReLU: expected jax.nn.relu, jnp.maximum(x, 0) or lax.max with zeros"
-            + (f"; {_others_text(found.others)}" if found.others else "")
+            + (f"; {_others_text(findings.others)}" if findings.others else "")
         )
     names = {action.name for action in actions if isinstance(action, rewriting.Skip)}
     if missing := set(skip) - names:
@@ -233,7 +233,7 @@ _SHOWN = 8
 
 def _others_text(others: Sequence[Activation]) -> str:
     """The activations that are no ReLU, in one sentence."""
-    counts = Counter(f"{kind}{place}" for kind, place in others)
+    counts = Counter(f"{kind}{location}" for kind, location in others)
     lines = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
     more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
     return (

@@ -46,14 +46,19 @@ from zfnet_jax.transform.rewriting import RUNNERS, Action, Nested, Plan, Relu, S
 _SCALAR = ("reduce", "scatter", "select_and")
 
 
-class Found(NamedTuple):
-    """What was found in a function: the plan, and the activations that are no ReLU."""
+class Findings(NamedTuple):
+    """What `find` returns.
+
+    Attributes:
+      plan: the ReLUs, and the calls of skipped functions.
+      others: the activations that are no ReLU.
+    """
 
     plan: Plan
     others: tuple[Activation, ...]
 
 
-def find(closed: ClosedJaxpr, active: Sequence[bool], skipped: Sequence[str]) -> Found:
+def find(closed: ClosedJaxpr, active: Sequence[bool], skipped: Sequence[str]) -> Findings:
     """Finds the ReLUs that a function's results depend on, and its calls of some functions.
 
     Args:
@@ -74,7 +79,7 @@ def find(closed: ClosedJaxpr, active: Sequence[bool], skipped: Sequence[str]) ->
     plan, results = _search(jaxpr, closed.consts, operands, (), Calls(), search)
     for result in results:  # a probability at the end is no activation
         drop_gates(search, result.pieces)
-    return Found(_without(plan, search.relus, ()), tuple(search.others.values()))
+    return Findings(_without(plan, search.relus, ()), tuple(search.others.values()))
 
 
 def _search(
@@ -198,7 +203,7 @@ def _without(plan: Plan, relus: set[Path], path: Path) -> Plan:
         here = (*path, number)
         match action:
             case Nested(plans):
-                inner = tuple(_without(each, relus, (*here, n)) for n, each in enumerate(plans))
+                inner = tuple(_without(nested, relus, (*here, n)) for n, nested in enumerate(plans))
                 if any(nested.actions for nested in inner):
                     actions[number] = Nested(inner)
             case Relu() if here not in relus:

@@ -227,7 +227,7 @@ def _project_units(
 
 def _path_down(arch: Architecture, layer: str) -> list[tuple[Layer, str | None]]:
     """The layers from `layer` to the pixels, each with the name of the one below it."""
-    names = [None, *(each.name for each in arch)]
+    names = [None, *(lower.name for lower in arch)]
     return list(zip(arch, names, strict=False))[arch.index(layer) :: -1]
 
 
