@@ -149,6 +149,16 @@ def test_nets_of_linen():
     assert re.search(r"1 \(select_n .*in _PReluNet/slope\)", message), message
 
 
+def test_an_activation_below_a_pool_or_a_mean_is_named():
+    def function(x: Array) -> Array:
+        x = jax.nn.leaky_relu(jax.nn.relu(x) @ MATRIX)
+        x = lax.reduce_window(x, -np.inf, lax.max, (2,), (2,), "VALID")
+        return jax.nn.silu(x @ MATRIX[:3]).mean()
+
+    (message,) = _warnings(function)
+    assert re.search(r"2 \(leaky_relu at .*, silu at ", message), message
+
+
 def test_warns_once_a_trace():
     project = jax.jit(lambda x: deconvnet(lambda x: jax.nn.relu(jnp.tanh(x)))(x)[0])
     with warnings.catch_warnings(record=True) as caught:

@@ -153,8 +153,9 @@ def _examine(
     if primitive in POINTWISE:
         return None, [pointwise(equation, inputs, path, calls, search)]
     if primitive.startswith(_SCALAR):
-        for operand in inputs:  # a mean of activations, as of absolute values, is none
-            drop(search, operand.pieces - search.relus)
+        for operand in inputs:  # a sum of absolute values is a norm, and no activation
+            if search.kinds(operand.pieces) == {"abs"}:
+                drop(search, operand.pieces)
         return None, [fresh_or_constant(inputs, active, search)] * len(equation.outvars)
     plans, results = [], None
     for number, body in enumerate(bodies(equation)):
