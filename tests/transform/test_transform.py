@@ -258,7 +258,7 @@ def mined(tiny: Case, function: Any) -> dict[str, mining.LayerStatistics]:
 def test_units_of_any_function_are_those_of_the_explicit_deconvnet(
     tiny: Case, function: Any, mined: dict[str, mining.LayerStatistics], layer: str
 ):
-    numbers, units = mining.top_units(mined[layer], map_numbers=[1, 5, 2])
+    numbers, units = mining.top_units(mined[layer], k=1)
     images = jnp.stack([tiny.images[[40, 7, 12].index(number)] for number in numbers])
     skip = ("contrast_norm",)
     project = jax.jit(lambda images: project_units(function, images, layer, units, skip=skip))
