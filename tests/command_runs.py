@@ -244,6 +244,6 @@ def with_lists(config: TrainConfig, folder: Path) -> TrainConfig:
     splits, lists = open_splits(config.data, 0), {}
     for name, source in (("train_list", splits.train), ("val_list", splits.val)):
         path = folder / name
-        path.write_text("".join(f"{each}\n" for each in source.names))  # pyright: ignore
+        path.write_text("".join(f"{picture}\n" for picture in source.names))  # pyright: ignore
         lists[name] = str(path)
     return replace(config, data=replace(config.data, **lists))

@@ -74,6 +74,8 @@ def read(path: Path) -> Net:
         layer, kind = name.split("/")
         if name != _MEAN:
             params.setdefault(layer, {})[kind] = tensor.astype(jnp.float32)
+            if not jnp.isfinite(tensor).all():
+                raise ValueError(f"checkpoint {path}: {name} is not finite; expected numbers")
     try:
         return assemble(description, params, np.asarray(tensors[_MEAN]))
     except ValueError as error:
