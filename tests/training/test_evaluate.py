@@ -262,19 +262,18 @@ def failure(capsys, *args: object) -> str:
     return err
 
 
-def test_wrong_options(capsys, finished: Finished, tmp_path: Path):
-    assert "nowhere: expected a run's folder" in failure(capsys, "--ckpt", tmp_path / "nowhere")
-    assert "--ckpt" in failure(capsys)
-    assert "--views" in failure(capsys, "--ckpt", finished.run, "--views", 5)
-    assert "--batch-size 0: expected 1" in failure(
-        capsys, "--ckpt", finished.run, "--batch-size", 0
-    )
-    assert "data source 'pictures'" in failure(
-        capsys, "--ckpt", finished.run, "--source", "pictures"
-    )
-    assert "12 classes: expected the net's own 3" in failure(
-        capsys, "--ckpt", finished.run, "--source", "shapes"
-    )
+def test_wrong_options(capsys, picture_folder, tmp_path: Path):
+    net = tmp_path / "net.safetensors"
+    write_trained_on(DataConfig(source=f"folder:{picture_folder}"), 0, picture_folder, net)
+    for options, said in (
+        (("--ckpt", tmp_path / "nowhere"), "nowhere: expected a run's folder"),
+        ((), "--ckpt"),
+        (("--ckpt", net, "--views", 5), "--views"),
+        (("--ckpt", net, "--batch-size", 0), "--batch-size 0: expected 1"),
+        (("--ckpt", net, "--source", "pictures"), "data source 'pictures'"),
+        (("--ckpt", net, "--source", "shapes"), "12 classes: expected the net's own 3"),
+    ):
+        assert said in failure(capsys, *options)
 
 
 # The command
