@@ -37,11 +37,12 @@ def write(net: Net, path: Path, dtype: DTypeLike = jnp.bfloat16) -> None:
     }
     tensors[_MEAN] = np.ascontiguousarray(net.preprocessing.mean)
     description = describe(net)
-    # One value, since the order of several in the header is random.
+    # One value, since the order of several in the header is random. In UTF-8, since a damaged
+    # escape such as \u00E9 for \u00e9 would mean the same and pass unnoticed.
     header = {"net": description, "sha256": _digest(tensors, description)}
     try:
         with whole_file(path) as partial:
-            save_file(tensors, partial, {_HEADER: json.dumps(header)})
+            save_file(tensors, partial, {_HEADER: json.dumps(header, ensure_ascii=False)})
     except SafetensorError as error:  # a missing folder or a full disk
         raise OSError(f"{path}: cannot be written ({error})") from error
 
