@@ -24,7 +24,7 @@ from zfnet_jax.data.source import Source
 from zfnet_jax.experiments import overlap
 from zfnet_jax.experiments.image_pool import Pool
 from zfnet_jax.experiments.overlap import SIDE, near_duplicates, small_grey
-from zfnet_jax.experiments.planted import KINDS, Copies
+from zfnet_jax.experiments.planted_copies import KINDS, PlantedCopies
 
 STEEPNESS = 1.7
 """Of the made-up pictures' spectrum: as many pairs pass the sieve as of photographs, 0.4 %."""
@@ -66,7 +66,7 @@ def _plant(title: str, source: Source, seed: int) -> None:
     print(f"\n{len(source)} {title}, the share of copies found at a threshold of")
     print(" " * 20 + "".join(f"{threshold:9}" for threshold in THRESHOLDS))
     for kind in KINDS:
-        copies = small_grey(Copies(source, kind, seed))
+        copies = small_grey(PlantedCopies(source, kind, seed))
         pairs = near_duplicates(originals, copies, THRESHOLDS[0])
         own = pairs.correlation[pairs.first == pairs.second]
         shares = (f"{(own >= threshold).sum() / len(source):9.1%}" for threshold in THRESHOLDS)

@@ -286,7 +286,7 @@ def test_a_table_of_one_model_concludes_nothing():
 
 
 def test_the_numbers_as_data():
-    data = report.describe(PARTS)
+    data = report.to_json(PARTS)
     assert json.loads(json.dumps(data)) == data
     alexnet, zfnet = data["models"]
     assert (zfnet["name"], zfnet["seeds"]) == ("zfnet", [0, 1])
