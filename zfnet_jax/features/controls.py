@@ -20,17 +20,20 @@ from zfnet_jax.zfnet.units import Units
 
 Control = Literal["random-weights", "shuffled-switches", "wrong-unit"]
 
+_PIXEL_DEVIATION = 60.0  # standard deviation of photographs' pixels, 0..255, around their mean
+
 
 def net_of(control: Control, net: Net, seed: int) -> Net:
     """The net that a control projects through: one of random weights, or the same.
 
-    Random weights are drawn as training would draw them, by He's rule, the first layer's for pixels
-    of deviation 60.
+    Random weights are drawn as training would draw them, by He's rule, the first layer's for the
+    standard deviation that pixels have in the net's network space.
     """
     if control != "random-weights":
         return net
     arch = net.architecture
-    model = ZFNet(arch, len(net.class_names), initializer="he", input_standard_deviation=60.0)
+    deviation = _PIXEL_DEVIATION * float(np.mean(np.abs(net.preprocessing.scale)))
+    model = ZFNet(arch, len(net.class_names), initializer="he", input_standard_deviation=deviation)
     images = jnp.zeros((1, arch.input_size, arch.input_size, 3))
     params = jax.jit(model.init)(jax.random.key(seed), images)["params"]
     return replace(net, params=params)

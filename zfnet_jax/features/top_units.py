@@ -24,8 +24,9 @@ from zfnet_jax.features.controls import Control
 from zfnet_jax.features.mining import NO_IMAGE, LayerStatistics, Top
 from zfnet_jax.features.projection import PAPER, project_all
 from zfnet_jax.features.views import numbered_batches, whole_batch
+from zfnet_jax.networks import net as nets
 from zfnet_jax.networks.function import network_input, network_of_raw
-from zfnet_jax.networks.net import Net, describe
+from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet import deconvnet
 from zfnet_jax.zfnet.architecture import Architecture
 from zfnet_jax.zfnet.units import Units
@@ -375,7 +376,7 @@ def _identity(net: Net, image_set: ImageSet, layers: Sequence[str], k: int) -> d
     arrays = {"params": net.params, "mean": net.preprocessing.mean}
     return {
         "net": identities.of_arrays(arrays),
-        "preprocessing": describe(net)["preprocessing"],
+        "preprocessing": nets.to_json(net)["preprocessing"],
         "pictures": [len(source), source.identity],
         "layers": list(layers),
         "top": k,
