@@ -432,7 +432,7 @@ def test_a_net_that_comes_with_the_package_is_found_by_name(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path.parent)
     assert checkpoint.load("mine").step == 7
     assert checkpoint.load(Path("mine")).step == 7
-    with pytest.raises(ValueError, match=r"checkpoint yours: expected a run.*package: mine$"):
+    with pytest.raises(ValueError, match=r"checkpoint yours: expected a run.*package \(mine\)$"):
         checkpoint.load("yours")
 
 

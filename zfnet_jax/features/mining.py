@@ -40,6 +40,7 @@ from zfnet_jax.core import compilation, devices
 from zfnet_jax.core import identity as identities
 from zfnet_jax.core.activations import Function, expect_maps, layer_of, output_shapes
 from zfnet_jax.core.files import whole_file
+from zfnet_jax.core.summary import summary
 from zfnet_jax.zfnet.units import Units
 
 NO_IMAGE = np.iinfo(np.int32).max
@@ -72,6 +73,8 @@ class Top(NamedTuple):
     col: Any
     label: Any
 
+    __repr__ = summary
+
 
 class LayerStatistics(NamedTuple):
     """What a layer of C maps did on some images.
@@ -83,6 +86,8 @@ class LayerStatistics(NamedTuple):
 
     top: Top
     histogram: Any
+
+    __repr__ = summary
 
 
 _EMPTY = Top(np.float32(-np.inf), *np.array([NO_IMAGE, 0, 0, -1], np.int32))

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from zfnet_jax.core import identity as identities
 from zfnet_jax.core import signals
 from zfnet_jax.core.array_file import ArrayFile
+from zfnet_jax.core.summary import summary
 from zfnet_jax.data.pipeline import ImageSet, all_batches
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.features import controls, mining
@@ -49,6 +50,8 @@ class TopUnits(NamedTuple):
 
     map_numbers: np.ndarray
     top: Top
+
+    __repr__ = summary
 
     @property
     def filled(self) -> np.ndarray:
