@@ -21,11 +21,11 @@ class Net:
     Attributes:
       architecture: the layers that the parameters belong to.
       params: the parameters, float32.
-      preprocessing: what takes pictures to its network space.
+      preprocessing: how pictures become its input.
       class_names: the name of each logit.
       step: the number of updates it has had; 0 where that is not known.
       config: the training run that made it; None for a net from another program.
-      source: where a net from another program comes from, such as "alexnet.onnx".
+      source: the name of the file that a net from another program comes from, without its suffix.
     """
 
     architecture: Architecture

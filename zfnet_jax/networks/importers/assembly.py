@@ -8,18 +8,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import DTypeLike
 
-from zfnet_jax.data.preprocessing import Preprocessing, frame_size
+from zfnet_jax.data.preprocessing import Channels, Preprocessing, Scale, frame_size
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet.architecture import Architecture
 from zfnet_jax.zfnet.trace import Params
-
-Scale = float | tuple[float, float, float]
 
 
 class Tensor(NamedTuple):
@@ -103,7 +101,7 @@ class Convention:
 
     mean: tuple[float, float, float]
     scale: Scale
-    channels: Literal["rgb", "bgr"]
+    channels: Channels
 
 
 CAFFE = Convention((103.939, 116.779, 123.68), 1.0, "bgr")
@@ -244,7 +242,7 @@ def make_net(
     frame: int | None = None,
     mean: tuple[float, float, float] | None = None,
     scale: Scale | None = None,
-    channels: Literal["rgb", "bgr"] | None = None,
+    channels: Channels | None = None,
     class_names: Sequence[str] = (),
 ) -> Net:
     """A net that every tool can use.
