@@ -22,7 +22,7 @@ from zfnet_jax.data.pictures import open_pictures
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.source import Source
 from zfnet_jax.experiments import overlap
-from zfnet_jax.experiments.image_pool import Pool
+from zfnet_jax.experiments.labelled_images import LabelledImages
 from zfnet_jax.experiments.overlap import SIDE, near_duplicates, small_grey
 from zfnet_jax.experiments.planted_copies import KINDS, PlantedCopies
 
@@ -54,7 +54,7 @@ def main(
     print(describe_machine(["jax", "numpy", "pillow"]))
     _plant("drawn pictures", Shapes("train", count, seed), seed)
     if images:
-        photographs = Pool.of(open_pictures(images)[0])
+        photographs = LabelledImages.of(open_pictures(images)[0])
         drawn = np.random.default_rng(seed).permutation(len(photographs))[:count]
         _plant("photographs", photographs.take(drawn), seed)
     if first and second:

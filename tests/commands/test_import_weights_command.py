@@ -10,7 +10,7 @@ from foreign import SIZE, family, grouped, run_layers, state_dict
 from PIL import Image
 from safetensors.numpy import save_file
 
-from zfnet_jax.commands import atlas, command_line, deconv, invariance
+from zfnet_jax.commands import command_line, deconv
 from zfnet_jax.data.preprocessing import centre_view
 from zfnet_jax.networks import weights
 from zfnet_jax.networks.importers import onnx as importer

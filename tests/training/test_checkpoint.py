@@ -17,7 +17,7 @@ from conftest import CLASSES, TINY, random_params
 from safetensors.flax import save_file
 
 from zfnet_jax.config import TrainConfig
-from zfnet_jax.core import resources, signals
+from zfnet_jax.core import identity, resources, signals
 from zfnet_jax.data.config import DataConfig
 from zfnet_jax.data.preprocessing import Preprocessing, frame_size
 from zfnet_jax.networks import net as nets

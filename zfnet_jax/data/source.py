@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from zfnet_jax.core.text import printable
 from zfnet_jax.core.summary import summary
+from zfnet_jax.core.text import printable
 
 
 class Example(NamedTuple):

@@ -80,13 +80,13 @@ class PlantedCopies:
 
     @property
     def names(self) -> Sequence[str]:
-        """Those of the other."""
-        return self.of.names
+        """The originals' names."""
+        return self.originals.names
 
     @property
     def identity(self) -> str:
         """As `Source.identity`."""
-        return identity.of_json([self.of.identity, self.kind, self.seed])
+        return identity.of_json([self.originals.identity, self.kind, self.seed])
 
     def __len__(self) -> int:
         return len(self.originals)
