@@ -6,7 +6,7 @@ from typing import Any
 _LONGEST = 80  # characters of a text or of bytes
 
 
-def summary(value: Any) -> str:
+def summary(value: Any, /) -> str:
     """A value as text, with each array by its type and shape; the `__repr__` of such values.
 
     Args:
