@@ -93,10 +93,11 @@ def test_lines_of_equal_values_do_not_hide_each_other(lines, tmp_path):
     ]
     numbers = {"conv1": 1, "fc7": 7}
     layers_picture(table, numbers, "four classes", tmp_path / "layers.png")
-    svm, softmax = (line for line in lines if line.get_marker() in ("o", "s"))
-    assert min(abs(np.subtract(svm.get_xdata(), softmax.get_xdata()))) > 0.05
-    np.testing.assert_allclose(svm.get_xdata(), [1, 7], atol=0.1)
-    assert svm.get_marker() != softmax.get_marker()
+    drawn = [line for line in lines if line.get_marker() in ("o", "s")]
+    assert len({line.get_marker() for line in drawn}) == 2
+    svm, softmax = (np.array(line.get_xdata(), float) for line in drawn)
+    assert min(abs(svm - softmax)) > 0.05
+    np.testing.assert_allclose(svm, [1, 7], atol=0.1)
 
 
 @pytest.mark.parametrize("paper", [False, True])
