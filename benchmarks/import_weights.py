@@ -103,7 +103,7 @@ def _tensors(family: Family) -> dict[str, np.ndarray]:
         shape = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
         for kind, form in (("weight", shape), ("bias", shape[:1])):
             values = rng.standard_normal(form, np.float32) / 50
-            tensors[f"{family.prefixes[layer]}.{kind}"] = values
+            tensors[f"{family.modules[layer]}.{kind}"] = values
     return tensors
 
 
@@ -115,7 +115,7 @@ def _model(family: Family, tensors: dict[str, np.ndarray]) -> Any:
         nodes.append(helper.make_node(op, [source, *weights], [f"t{len(nodes)}"], **attributes))
 
     def weights(layer: str) -> list[str]:
-        return [f"{family.prefixes[layer]}.{kind}" for kind in ("weight", "bias")]
+        return [f"{family.modules[layer]}.{kind}" for kind in ("weight", "bias")]
 
     for number, (stride, padding, pool) in enumerate(
         ((2, 1, True), (2, 0, True), (1, 1, False), (1, 1, False), (1, 1, True)), start=1

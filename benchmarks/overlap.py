@@ -22,9 +22,9 @@ from zfnet_jax.data.pictures import open_pictures
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.source import Source
 from zfnet_jax.experiments import overlap
-from zfnet_jax.experiments.image_pool import Pool
+from zfnet_jax.experiments.labelled_images import LabelledImages
 from zfnet_jax.experiments.overlap import SIDE, near_duplicates, small_grey
-from zfnet_jax.experiments.planted import KINDS, Copies
+from zfnet_jax.experiments.planted_copies import KINDS, PlantedCopies
 
 STEEPNESS = 1.7
 """Of the made-up pictures' spectrum: as many pairs pass the sieve as of photographs, 0.4 %."""
@@ -54,7 +54,7 @@ def main(
     print(describe_machine(["jax", "numpy", "pillow"]))
     _plant("drawn pictures", Shapes("train", count, seed), seed)
     if images:
-        photographs = Pool.of(open_pictures(images)[0])
+        photographs = LabelledImages.of(open_pictures(images)[0])
         drawn = np.random.default_rng(seed).permutation(len(photographs))[:count]
         _plant("photographs", photographs.take(drawn), seed)
     if first and second:
@@ -66,7 +66,7 @@ def _plant(title: str, source: Source, seed: int) -> None:
     print(f"\n{len(source)} {title}, the share of copies found at a threshold of")
     print(" " * 20 + "".join(f"{threshold:9}" for threshold in THRESHOLDS))
     for kind in KINDS:
-        copies = small_grey(Copies(source, kind, seed))
+        copies = small_grey(PlantedCopies(source, kind, seed))
         pairs = near_duplicates(originals, copies, THRESHOLDS[0])
         own = pairs.correlation[pairs.first == pairs.second]
         shares = (f"{(own >= threshold).sum() / len(source):9.1%}" for threshold in THRESHOLDS)

@@ -24,7 +24,7 @@ from zfnet_jax.commands import command_line
 from zfnet_jax.experiments import features as kept
 from zfnet_jax.experiments.classify import choose_c, for_unit_rows, parts_by_class, standardise
 from zfnet_jax.experiments.folds import Fold, make_fold, per_class_accuracy
-from zfnet_jax.experiments.image_pool import open_pool
+from zfnet_jax.experiments.labelled_images import open_labelled_images
 from zfnet_jax.experiments.softmax import TOLERANCE, Softmax, fit, fit_softmax, objective
 from zfnet_jax.training import checkpoint
 
@@ -108,7 +108,7 @@ def _made_up(classes: int, count: int, features: int) -> tuple[np.ndarray, np.nd
 
 def _real(ckpt: Path, source: str, count: int) -> tuple[np.ndarray, np.ndarray, Fold]:
     net = checkpoint.load(ckpt)
-    pool = open_pool(source, net)
+    pool = open_labelled_images(source, net)
     layer = net.architecture.layers[-2].name
     with TemporaryDirectory() as cache:
         wanted = [kept.reading(net.architecture, layer)]

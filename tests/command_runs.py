@@ -22,6 +22,7 @@ from zfnet_jax.data.source import Source
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.networks.net import Net
 from zfnet_jax.training import checkpoint
+from zfnet_jax.zfnet.architecture import Architecture, Conv, Dense, MaxPool
 from zfnet_jax.zfnet.model import ZFNet
 from zfnet_jax.zfnet.trace import Trace
 
@@ -51,6 +52,17 @@ def get_config():
         train=LoopConfig(epochs=6, batch_size=8, checkpoint_steps=3, keep=3, log_steps=1),
     )
 """
+
+TWO_LAYERS = Architecture(
+    "two_layers",
+    (
+        Conv("conv1", features=4, size=3, stride=2),
+        MaxPool("pool1"),
+        Dense("fc2", features=None, relu=False, dropout=0.0),
+    ),
+    input_size=16,
+)
+"""The net that compiles most quickly, where nothing depends on the layers."""
 
 # Audit events are the exact moments: "os.rename" of one folder, "open" of one file.
 _STOPPED = """
@@ -244,6 +256,6 @@ def with_lists(config: TrainConfig, folder: Path) -> TrainConfig:
     splits, lists = open_splits(config.data, 0), {}
     for name, source in (("train_list", splits.train), ("val_list", splits.val)):
         path = folder / name
-        path.write_text("".join(f"{each}\n" for each in source.names))  # pyright: ignore
+        path.write_text("".join(f"{picture}\n" for picture in source.names))  # pyright: ignore
         lists[name] = str(path)
     return replace(config, data=replace(config.data, **lists))

@@ -174,8 +174,8 @@ def state_dict(name: str, classes: int = CLASSES, **widths: int) -> dict[str, np
     for layer, shape in arch.kernel_shapes(classes).items():
         axes = (3, 2, 0, 1) if len(shape) == 4 else (1, 0)
         values = rng.normal(0, (2 / np.prod(shape[:-1])) ** 0.5, shape).astype(np.float32)
-        tensors[f"{known.prefixes[layer]}.weight"] = np.ascontiguousarray(values.transpose(axes))
-        tensors[f"{known.prefixes[layer]}.bias"] = rng.normal(0, 0.1, shape[-1:]).astype(np.float32)
+        tensors[f"{known.modules[layer]}.weight"] = np.ascontiguousarray(values.transpose(axes))
+        tensors[f"{known.modules[layer]}.bias"] = rng.normal(0, 0.1, shape[-1:]).astype(np.float32)
     return tensors
 
 

@@ -35,6 +35,7 @@ class Memory:
 
     class_names = ("all",)
     labels = np.zeros(IMAGES, np.int32)
+    identity = "noise"
 
     def __len__(self) -> int:
         return IMAGES

@@ -48,6 +48,7 @@ def test_layers(main, net_file, pictures, tmp_path, capsys):
     ("given", "message"),
     [
         (("--count", "14"), "too few pictures in blue (14), green (14)"),
+        (("--count", "14"), "14 to train with and 1 to test with; ask for 13 a class or fewer\n"),
         (("--values", "5"), "5 values a picture: expected at least the 6 of conv1"),
         (("--classifiers", "tree"), "--classifiers tree: expected svm or softmax"),
         (("--layers", "pool1"), "layer 'pool1': expected one of conv1, "),

@@ -14,7 +14,7 @@ from zfnet_jax.commands import command_line
 from zfnet_jax.data.config import DataConfig
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.splits import open_splits
-from zfnet_jax.experiments.planted import Copies
+from zfnet_jax.experiments.planted_copies import PlantedCopies
 
 pytest_plugins = ["browser_tab"]
 
@@ -51,7 +51,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
             save(place / name / CLASSES[label] / f"{item:02}.png", image)
     for kind, items in COPIED.items():
         for item in items:
-            image = Copies(HERE, kind)[item].image
+            image = PlantedCopies(HERE, kind)[item].image
             save(place / "B & <b>" / "copies <i>é" / f"{kind} {item:02}.jpg", image)
     (place / "B & <b>" / CLASSES[0] / "broken.jpg").write_bytes(b"no picture")
     save(place / "A" / CLASSES[0] / "white.png", np.full((60, 60, 3), 255, np.uint8))
@@ -109,10 +109,11 @@ def test_copies_are_listed_and_left_out_of_training(tool):
     assert said[0].startswith("A: 6 of 49 pictures in a pair, at most 3 in a class")
     assert said[0].endswith("1 of one colour, compared with nothing")
     assert said[1] == "B & <b>: 6 of 36 pictures in a pair, at most 6 in a class (copies <i>é)"
-    assert said[2] == (
-        "wrote index.html, overlap.json and exclude.txt to out: 6 pairs; to train without 6 "
-        "pictures: --data.source 'folder:B & <b>' --data.exclude out/exclude.txt"
-    )
+    assert said[2:] == [
+        "to train without 6 pictures: "
+        "--data.source 'folder:B & <b>' --data.exclude out/exclude.txt",
+        "wrote index.html, overlap.json and exclude.txt to out: 6 pairs",
+    ]
     # The list as training takes it. The copies' own class would be empty, so two stay behind.
     Path("out/exclude.txt").write_text("".join(f"{name}\n" for name in excluded[:4]), "utf-8")
     splits = open_splits(DataConfig(source="folder:B & <b>", exclude="out/exclude.txt"))
@@ -144,8 +145,8 @@ def test_within_one_collection(tool, places: Path):
         save(root / "train" / CLASSES[label] / f"{item:02}.png", image)
         save(root / "val" / CLASSES[label] / f"{item:02}.png", THERE[item].image)
     for kind in ("resized", "cropped"):
-        save(root / "val" / CLASSES[0] / f"{kind}.jpg", Copies(HERE, kind)[0].image)
-    save(root / "stray.jpg", Copies(HERE, "recompressed")[1].image)
+        save(root / "val" / CLASSES[0] / f"{kind}.jpg", PlantedCopies(HERE, kind)[0].image)
+    save(root / "stray.jpg", PlantedCopies(HERE, "recompressed")[1].image)
     numbers, excluded, _ = tool("once", places / "A" / ".." / "once")
     zero, one = (f"train/{CLASSES[n]}/{n:02}.png" for n in (0, 1))
     cropped, resized = (f"val/{CLASSES[0]}/{kind}.jpg" for kind in ("cropped", "resized"))
@@ -162,7 +163,19 @@ def test_within_one_collection(tool, places: Path):
     assert len(splits.train) + len(splits.val) == 50 - 3
     _, firsts, said = tool("once", "once", "--exclude-from", "a")
     assert firsts == sorted([zero, cropped])
-    assert said[-2] == "not in exclude.txt, as no data source reads or lists them: 1 pictures"
+    assert "not in exclude.txt, since data sources read CLASS/PICTURE only: 1 pictures" in said
+
+
+def test_folders_without_classes(tool, places: Path):
+    """Data sources read no such folder, so there is nothing to train on and to leave out."""
+    for item in range(2):
+        save(places / "flat" / f"{item}.png", HERE[item].image)
+    _, excluded, said = tool("A", "flat")
+    assert excluded == []
+    assert said[2:] == [
+        "not in exclude.txt, since data sources read CLASS/PICTURE only: 2 pictures",
+        "wrote index.html, overlap.json and exclude.txt to out: 2 pairs",
+    ]
 
 
 def test_nothing_in_common(tool, places: Path):

@@ -283,7 +283,7 @@ def test_voc(main, net_file, tmp_path, capsys):
     assert "present " in capsys.readouterr().err
 
 
-def test_halves(pictures, tmp_path, capsys):
+def test_the_two_halves_of_a_class_split(pictures, tmp_path, capsys):
     main = class_split.main
     halves = []
     for half in ("0", "1"):

@@ -286,7 +286,7 @@ def test_a_table_of_one_model_concludes_nothing():
 
 
 def test_the_numbers_as_data():
-    data = report.describe(PARTS)
+    data = report.to_json(PARTS)
     assert json.loads(json.dumps(data)) == data
     alexnet, zfnet = data["models"]
     assert (zfnet["name"], zfnet["seeds"]) == ("zfnet", [0, 1])
@@ -301,9 +301,12 @@ def test_the_numbers_as_data():
 
 def test_the_figure(tmp_path: Path):
     path = tmp_path / "table.png"
-    report.plot(PARTS, "mine", path)
-    with Image.open(path) as picture:
-        assert picture.width > 1000
+    widths = []
+    for paper in (False, True):
+        report.plot(PARTS, "mine", path, paper=paper)
+        with Image.open(path) as picture:
+            widths.append(picture.width)
+    assert 600 < widths[0] < 1000 < widths[1]  # the paper's panel comes only where it is asked for
 
 
 def test_percent():

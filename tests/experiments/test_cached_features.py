@@ -15,7 +15,7 @@ from zfnet_jax.data.preprocessing import Preprocessing
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.data.source import Example
 from zfnet_jax.experiments.features import averaging, blocks, compute, numbers, reading
-from zfnet_jax.experiments.image_pool import Pool
+from zfnet_jax.experiments.labelled_images import LabelledImages
 from zfnet_jax.networks.function import network_of_raw
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet.architecture import ALEXNET, ZFNET
@@ -107,9 +107,9 @@ def test_cells_that_overlap():
 
 
 def test_features_are_those_of_the_net(tmp_path: Path):
-    net, pool = make_net(), Pool.of(Counting())
+    net, images = make_net(), LabelledImages.of(Counting())
     readings = [reading(TINY, layer, 30) for layer in ("conv1", "conv3")] + [reading(TINY, "fc4")]
-    found = compute(net, pool, readings, tmp_path, batch_size=8)
+    found = compute(net, images, readings, tmp_path, batch_size=8)
     raw = np.stack([decode(SOURCE[item].image, FRAME) for item in range(len(SOURCE))])
     _, activations = jax.jit(network_of_raw(net))(raw)
     np.testing.assert_allclose(found["fc4"], activations["fc4"], rtol=1e-4, atol=1e-5)
@@ -123,41 +123,45 @@ def test_features_are_those_of_the_net(tmp_path: Path):
 
 def test_the_cache(tmp_path: Path, capsys):
     net, source, readings = make_net(), Counting(), [reading(TINY, "fc4")]
-    first = compute(net, Pool.of(source), readings, tmp_path)["fc4"]
+    first = compute(net, LabelledImages.of(source), readings, tmp_path)["fc4"]
     assert isinstance(first, np.memmap)
     kept, read = np.array(first), source.read
     assert read >= len(SOURCE)
     # Kept; beside another layer only that one is computed.
-    again = compute(net, Pool.of(source), [*readings, reading(TINY, "conv2")], tmp_path)
+    again = compute(net, LabelledImages.of(source), [*readings, reading(TINY, "conv2")], tmp_path)
     np.testing.assert_array_equal(again["fc4"], kept)
     assert read < source.read <= read + 2 * len(SOURCE)
     assert capsys.readouterr().out == ""
     read = source.read
-    compute(net, Pool.of(source), readings, tmp_path)
+    compute(net, LabelledImages.of(source), readings, tmp_path)
     assert source.read == read
 
     # Of another net, of other pictures or of another mean: computed anew, and said.
     other = make_net(seed=1)
     mean = replace(net, preprocessing=replace(net.preprocessing, scale=0.03))
-    fewer = Pool.of(source).take(np.arange(15))
-    for changed, pool in ((other, Pool.of(source)), (mean, Pool.of(source)), (net, fewer)):
-        found = compute(changed, pool, readings, tmp_path)["fc4"]
+    fewer = LabelledImages.of(source).take(np.arange(15))
+    for changed, images in (
+        (other, LabelledImages.of(source)),
+        (mean, LabelledImages.of(source)),
+        (net, fewer),
+    ):
+        found = compute(changed, images, readings, tmp_path)["fc4"]
         assert f"{tmp_path / 'fc4'}: features of another net" in capsys.readouterr().out
-        assert len(found) == len(pool)
+        assert len(found) == len(images)
     np.testing.assert_allclose(found, kept[:15], rtol=1e-4, atol=1e-5)
 
 
 def test_a_pass_that_was_stopped_goes_on(tmp_path: Path):
     """Even over features of another net, which are there until the new ones are whole."""
     net, readings = make_net(), [reading(TINY, "fc4"), reading(TINY, "conv3")]
-    whole = compute(net, Pool.of(Counting()), readings, tmp_path / "whole", batch_size=8)
+    whole = compute(net, LabelledImages.of(Counting()), readings, tmp_path / "whole", batch_size=8)
     place = tmp_path / "stopped"
-    compute(make_net(1), Pool.of(Counting()), readings, place)
+    compute(make_net(1), LabelledImages.of(Counting()), readings, place)
     with pytest.raises(OSError, match="is gone"):
-        compute(net, Pool.of(Counting(gone=19)), readings, place, batch_size=8)
+        compute(net, LabelledImages.of(Counting(gone=19)), readings, place, batch_size=8)
     assert (place / "fc4").exists()
     source = Counting()
-    found = compute(net, Pool.of(source), readings, place, batch_size=8)
+    found = compute(net, LabelledImages.of(source), readings, place, batch_size=8)
     assert source.read < len(SOURCE)
     for layer in ("fc4", "conv3"):
         np.testing.assert_array_equal(found[layer], whole[layer])
@@ -168,10 +172,12 @@ def test_a_stopped_pass_of_another_net_or_layer_is_not_gone_on_with(tmp_path: Pa
     net, readings = make_net(), [reading(TINY, "fc4")]
     for other, theirs in ((make_net(1), readings), (net, [reading(TINY, "conv3")])):
         with pytest.raises(OSError, match="is gone"):
-            compute(other, Pool.of(Counting(gone=19)), theirs, tmp_path, batch_size=8)
+            compute(other, LabelledImages.of(Counting(gone=19)), theirs, tmp_path, batch_size=8)
         source = Counting()
-        found = compute(net, Pool.of(source), readings, tmp_path, batch_size=8)
-        expected = compute(net, Pool.of(Counting()), readings, tmp_path / "fresh", batch_size=8)
+        found = compute(net, LabelledImages.of(source), readings, tmp_path, batch_size=8)
+        expected = compute(
+            net, LabelledImages.of(Counting()), readings, tmp_path / "fresh", batch_size=8
+        )
         np.testing.assert_array_equal(found["fc4"], expected["fc4"])
         assert source.read >= len(SOURCE)
         shutil.rmtree(tmp_path / "fc4")
@@ -179,10 +185,10 @@ def test_a_stopped_pass_of_another_net_or_layer_is_not_gone_on_with(tmp_path: Pa
 
 def test_a_pass_that_fails_leaves_what_was_there(tmp_path: Path):
     net, readings = make_net(), [reading(TINY, "fc4")]
-    kept = np.array(compute(net, Pool.of(Counting()), readings, tmp_path)["fc4"])
+    kept = np.array(compute(net, LabelledImages.of(Counting()), readings, tmp_path)["fc4"])
     with pytest.raises(OSError, match="is gone"):
-        compute(make_net(1), Pool.of(Counting(gone=5)), readings, tmp_path, batch_size=8)
+        compute(make_net(1), LabelledImages.of(Counting(gone=5)), readings, tmp_path, batch_size=8)
     source = Counting()
-    again = compute(net, Pool.of(source), readings, tmp_path)["fc4"]
+    again = compute(net, LabelledImages.of(source), readings, tmp_path)["fc4"]
     np.testing.assert_array_equal(again, kept)
     assert source.read == 0

@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from sklearn.svm import SVC
 
 from zfnet_jax.experiments import layer_features
 from zfnet_jax.experiments.classify import Scored
 from zfnet_jax.experiments.folds import make_fold
-from zfnet_jax.experiments.layer_features import fit_svm, rows
+from zfnet_jax.experiments.layer_features import Row, fit_svm, rows
 from zfnet_jax.experiments.record import Record
+from zfnet_jax.experiments.transfer_tables import layers_picture
 
 
 def make_features(classes: int, count: int = 15) -> tuple[np.ndarray, np.ndarray]:
@@ -71,3 +74,34 @@ def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):
     # In the order of the layers, in whichever the parts were done.
     other = [row.layer for row in rows(record.parts, ["fc2", "conv1"])]
     assert other == ["fc2", "fc2", "conv1", "conv1"]
+
+
+@pytest.fixture
+def lines(monkeypatch) -> list[Line2D]:
+    """The lines of each figure that is drawn, in place of its file."""
+    drawn: list[Line2D] = []
+    save = lambda figure, *_, **__: drawn.extend(figure.axes[0].lines)
+    monkeypatch.setattr(Figure, "savefig", save)
+    return drawn
+
+
+def test_lines_of_equal_values_do_not_hide_each_other(lines, tmp_path):
+    table = [
+        Row("trained", layer, classifier, 0.5, None, 1)
+        for classifier in ("svm", "softmax")
+        for layer in ("conv1", "fc7")
+    ]
+    numbers = {"conv1": 1, "fc7": 7}
+    layers_picture(table, numbers, "four classes", tmp_path / "layers.png")
+    drawn = [line for line in lines if line.get_marker() in ("o", "s")]
+    assert len({line.get_marker() for line in drawn}) == 2
+    svm, softmax = (np.array(line.get_xdata(), float) for line in drawn)
+    assert min(abs(svm - softmax)) > 0.05
+    np.testing.assert_allclose(svm, [1, 7], atol=0.1)
+
+
+@pytest.mark.parametrize("paper", [False, True])
+def test_the_paper_s_numbers_are_drawn_only_where_asked(lines, tmp_path, paper):
+    table = [Row("trained", "conv1", "svm", 0.5, None, 1)]
+    layers_picture(table, {"conv1": 1}, "four classes", tmp_path / "layers.png", paper=paper)
+    assert any("paper" in str(line.get_label()) for line in lines) is paper

@@ -22,7 +22,7 @@ from zfnet_jax.experiments.overlap import (
     near_duplicates,
     small_grey,
 )
-from zfnet_jax.experiments.planted import KINDS, Copies
+from zfnet_jax.experiments.planted_copies import KINDS, PlantedCopies
 
 MIDDLE = slice(SHIFT, SIDE - SHIFT)
 
@@ -147,7 +147,7 @@ def test_wrong_thresholds(threshold: float):
 
 
 def test_too_many_pairs(monkeypatch):
-    monkeypatch.setattr(overlap, "MOST_PAIRS", 5)
+    monkeypatch.setattr(overlap, "PAIR_LIMIT", 5)
     with pytest.raises(ValueError, match=r"more than 5 pairs at threshold 0\.9"):
         near_duplicates(np.repeat(alike(1, 0), 4, axis=0))
 
@@ -190,7 +190,7 @@ def drawn() -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_planted_copies_are_found(kind: str, drawn: np.ndarray):
     assert RECALL.keys() == KINDS.keys()
-    pairs = near_duplicates(drawn, small_grey(Copies(DRAWN, kind)))
+    pairs = near_duplicates(drawn, small_grey(PlantedCopies(DRAWN, kind)))
     own = pairs.first == pairs.second
     assert own.sum() >= RECALL[kind] * len(DRAWN)
     assert (~own).sum() <= 4  # of 89,700: two drawn pictures of one class may look alike
@@ -208,6 +208,6 @@ def test_drawn_pictures_hardly_look_alike(drawn: np.ndarray):
 
 def test_copies_are_drawn_by_the_seed():
     some = dataclasses.replace(DRAWN, length=2)
-    assert Copies(some, "cropped", 3)[1] == Copies(some, "cropped", 3)[1]
-    assert Copies(some, "cropped", 3)[1] != Copies(some, "cropped", 4)[1]
-    assert Copies(some, "cropped").class_names == DRAWN.class_names
+    assert PlantedCopies(some, "cropped", 3)[1] == PlantedCopies(some, "cropped", 3)[1]
+    assert PlantedCopies(some, "cropped", 3)[1] != PlantedCopies(some, "cropped", 4)[1]
+    assert PlantedCopies(some, "cropped").class_names == DRAWN.class_names

@@ -8,13 +8,13 @@ from zfnet_jax.data.config import DataConfig
 from zfnet_jax.data.shapes import Shapes
 from zfnet_jax.experiments import hardware, transfer
 from zfnet_jax.experiments.classify import Scored
-from zfnet_jax.experiments.image_pool import Pool
+from zfnet_jax.experiments.labelled_images import LabelledImages
 from zfnet_jax.experiments.record import Record
 from zfnet_jax.experiments.transfer import PRE_TRAINED, SCRATCH, Plan, Row, expect_recipe, rows
 from zfnet_jax.experiments.transfer_tables import FIG_9, VOC_2012, transfer_text, voc_text
 
-POOL = Pool.of(Shapes("train", 150, seed=0))
-PLAN = Plan((1, 3), folds=2, most_test=5)
+POOL = LabelledImages.of(Shapes("train", 150, seed=0))
+PLAN = Plan((1, 3), folds=2, test_limit=5)
 FEATURES = np.zeros((len(POOL), 4), np.float32)
 
 
@@ -98,7 +98,7 @@ def test_what_comes_with_later_parts(tmp_path):
     Record(tmp_path, "transfer", identity, later=later).add({"n": 1}, {})
     recipe = {"epochs": 3, "layers": [{"width": 8}, {"width": 9}]}
     again = Record(tmp_path, "transfer", {**identity, "recipe": recipe}, later=later)
-    assert again.find(n=1) == {"n": 1, "hardware": hardware.describe()}
+    assert again.find(n=1) == {"n": 1, "hardware": hardware.in_words()}
     again.add({"n": 2}, {})
     assert again.find(n=3) is None
     assert len(Record(tmp_path, "transfer", identity, later=later).parts) == 2

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -24,12 +26,17 @@ def net(tiny: Case) -> Net:
 
 
 def test_random_weights_are_another_net_of_the_same_kind(net: Net):
+    """This one reads pixels of standard deviation 1, as torchvision's nets do."""
+    preprocessing = replace(net.preprocessing, scale=(1 / 60, 1 / 58, 1 / 62))
+    net = replace(net, preprocessing=preprocessing)
     random = controls.net_of("random-weights", net, seed=0)
     shapes = lambda net: jax.tree.map(np.shape, net.params)
     assert shapes(random) == shapes(net)
     for name in net.params:
         kernel, other = net.params[name]["kernel"], random.params[name]["kernel"]
         assert abs(np.corrcoef(np.ravel(kernel), np.ravel(other))[0, 1]) < 0.2
+    first = random.params["conv1"]["kernel"]
+    np.testing.assert_allclose(np.std(first), (2 / first[..., 0].size) ** 0.5, rtol=0.1)
     again = controls.net_of("random-weights", net, seed=0)
     jax.tree.map(np.testing.assert_array_equal, again.params, random.params)
 

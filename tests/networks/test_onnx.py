@@ -86,14 +86,30 @@ def test_the_model_zoo_s_alexnet_and_its_groups(imported, divide):
     assert kernel[:, :, 48:, 128:].all()
 
 
-def test_a_model_of_the_onnx_package_as_it_is():
-    found = importer.load(LIGHT / "light_zfnet512.onnx")
-    assert [layer.features for layer in found.architecture if isinstance(layer, Dense)] == [
-        4096,
-        1024,
-        None,
-    ]
-    assert all((each["kernel"] == np.float32(0.02)).all() for each in found.params.values())
+def test_weights_that_are_not_stored_but_made_by_the_graph_are_refused():
+    """The file of 3 kB would make 340 MB of weights."""
+    path = LIGHT / "light_zfnet512.onnx"
+    message = refused(importer, path, "model")
+    assert "expected no more values than its file, of" in message
+
+
+def test_dimensions_that_the_file_cannot_fill_are_refused(refusal):
+    for dims in ([2**62, 2**62], [2**62] * 50, [-1, 4]):
+        model = grouped().model()
+        del model.graph.initializer[0].dims[:]
+        model.graph.initializer[0].dims.extend(dims)
+        assert "tensor w0 of shape" in refusal(model)
+
+
+def test_groups_that_make_many_parameters_of_few_are_refused(refusal):
+    features = 8192
+    chain = Chain(7).conv(features, 3, 1)
+    chain.conv(features, 1, 1, group=features)
+    message = refusal(chain.add("GlobalAveragePool").model())
+    assert "n4' (GlobalAveragePool)" in message
+    chain = Chain(1).conv(features, 3, 1).conv(features, 1, 1, group=features)
+    message = refusal(chain.add("Flatten").gemm(2, features).model())
+    assert "67,166,210 parameters of 65,538 stored values: expected" in message
 
 
 def test_every_kind_of_node(imported):
@@ -274,8 +290,14 @@ REFUSED_ATTRIBUTES = [
     ("n3", "pads", [0, 0, 7, 7], "pads [0, 0, 7, 7] around maps of 16"),
     ("n8", "alpha", 0.5, "expected 0, and both 1"),
     ("n7", "axis", 2, "axis 2: expected 1"),
-    ("n0", "strides", [0, 0], "expected what ONNX says of such a node (ZeroDivisionError"),
-    ("n0", "auto_pad", 3, "AttributeError"),
+    ("n0", "strides", [0, 0], "strides [0, 0]: expected 1 or more"),
+    ("n0", "auto_pad", 3, "attribute auto_pad of type INT: expected STRING"),
+    ("n0", "kernel_shape", [5.0, 5.0], "attribute kernel_shape of type FLOATS: expected INTS"),
+    ("n0", "pads", [1, 1], "attribute pads [1, 1]: expected 4 numbers"),
+    ("n2", "alpha", "a", "attribute alpha of type STRING: expected FLOAT"),
+    ("n2", "size", 3.0, "attribute size of type FLOAT: expected INT"),
+    ("n4", "group", [2], "attribute group of type INTS: expected INT"),
+    ("n7", "axes", 1, "attribute axes: expected one of axis"),
     ("n2", "alpha", float("nan"), "norm1.alpha = nan: expected a finite number"),
 ]
 
@@ -380,7 +402,7 @@ def test_weights_that_are_not_finite_are_refused(refusal, name, value):
 def test_weights_of_another_shape_are_refused(refusal):
     chain = grouped()
     chain.arrays["w4"] = chain.arrays["w4"][:, 1:]
-    assert "tensor w4 of shape (10, 95): expected (10, 96), as fc3 is given 4 x 4 x 6" in refusal(
+    assert "tensor w4 of shape (10, 95): expected (10, 96), as the inputs of fc3 are" in refusal(
         chain.model()
     )
     assert "expected 3 groups to divide 8 and 6 maps" in refusal(edited(n4=("group", 3)))
@@ -424,8 +446,35 @@ def test_another_file_of_weights_must_be_there_whole_and_beside(tmp_path):
     model = onnx.load(path, load_external_data=False)
     model.graph.initializer[0].external_data[0].value = "../elsewhere"
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(ValueError, match="is not beside the model"):
+    with pytest.raises(ValueError, match="is not in the model's folder"):
         importer.load(path)
+
+
+def test_a_constant_s_values_in_another_file_lie_beside_the_model(tmp_path, monkeypatch):
+    folder, elsewhere = tmp_path / "models", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    model = grouped().model()
+    (bias,) = [tensor for tensor in model.graph.initializer if tensor.name == "w1"]
+    values = numpy_helper.to_array(bias)
+    onnx.external_data_helper.set_external_data(bias, "bias.bin", 0, values.nbytes)
+    bias.ClearField("raw_data")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["w1"], value=bias))
+    model.graph.initializer.remove(bias)
+    (folder / "net.onnx").write_bytes(model.SerializeToString())
+    (elsewhere / "bias.bin").write_bytes(values.tobytes())
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(ValueError, match=r"its values in .*models/bias\.bin, there is none"):
+        importer.load(folder / "net.onnx")
+    (folder / "bias.bin").write_bytes(values.tobytes())
+    found = importer.load(folder / "net.onnx")
+    np.testing.assert_array_equal(found.params["conv1"]["bias"], values)
+
+
+def test_a_constant_that_is_no_tensor_is_refused(refusal):
+    model = grouped().model()
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["c"], value=3, name="three"))
+    assert "node 'three' (Constant): expected a tensor as value" in refusal(model)
 
 
 @pytest.mark.parametrize("place", ["-4", "99999999", "first"])
@@ -434,8 +483,8 @@ def test_another_file_of_weights_has_them_at_their_place(tmp_path, place):
     options = {"save_as_external_data": True, "location": "net.bin", "size_threshold": 0}
     onnx.save(grouped().model(), path, **options)
     model = onnx.load(path, load_external_data=False)
-    (given,) = [e for e in model.graph.initializer[0].external_data if e.key == "offset"]
-    given.value = place
+    (offset,) = [e for e in model.graph.initializer[0].external_data if e.key == "offset"]
+    offset.value = place
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ValueError, match=f"tensor w0: expected a place in .*net.bin.*{place}"):
         importer.load(path)

@@ -1,16 +1,20 @@
+import contextlib
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY, random_params
-from safetensors.flax import save_file
+from safetensors import safe_open
+from safetensors.flax import load_file, save_file
 
 from zfnet_jax import config as configs
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.data.preprocessing import Preprocessing
+from zfnet_jax.networks import net as nets
 from zfnet_jax.networks import weights
 from zfnet_jax.networks.net import Net
 from zfnet_jax.training import checkpoint
@@ -67,9 +71,9 @@ def test_round_trip(tmp_path, dtype, scale):
         assert again.params.keys() == net.params.keys()
         for name, layer in net.params.items():
             for kind, array in layer.items():
-                found = again.params[name][kind]
-                assert found.dtype == jnp.float32
-                np.testing.assert_array_equal(found, array.astype(dtype).astype(jnp.float32))
+                read = again.params[name][kind]
+                assert read.dtype == jnp.float32
+                np.testing.assert_array_equal(read, array.astype(dtype).astype(jnp.float32))
 
 
 def test_a_mean_of_one_pixel(tmp_path):
@@ -91,8 +95,8 @@ def test_a_file_with_something_behind_it_is_refused(path):
 
 
 @pytest.mark.parametrize("region", ["length", "header", "arrays"])
-def test_a_flipped_bit_anywhere_is_refused(path, region):
-    whole = path.read_bytes()
+def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(path, region):
+    whole, description = path.read_bytes(), nets.to_json(weights.read(path))
     start = 8 + int.from_bytes(whole[:8], "little")
     places = {"length": range(8), "header": range(8, start), "arrays": range(start, len(whole))}
     draw = random.Random(0)
@@ -101,7 +105,9 @@ def test_a_flipped_bit_anywhere_is_refused(path, region):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << bit
         path.write_bytes(damaged)
-        refusal(path)
+        with contextlib.suppress(ValueError):
+            net = weights.read(path)  # such as 1e-4 that became 1E-4
+            assert (region, nets.to_json(net)) == ("header", description)
 
 
 def test_swapped_arrays_of_one_shape_are_noticed(path):
@@ -139,6 +145,62 @@ def test_arrays_of_another_architecture_are_refused(tmp_path):
     weights.write(wider, tmp_path / "net.safetensors")
     with pytest.raises(ValueError, match="expected the architecture's"):
         weights.read(tmp_path / "net.safetensors")
+
+
+def rewritten(path: Path, edit) -> None:
+    """Writes a file again after `edit` changed its tensors and description, digest and all."""
+    tensors = load_file(path)
+    with safe_open(path, "flax") as file:
+        description = json.loads(file.metadata()["zfnet_jax"])["net"]
+    edit(tensors, description)
+    header = {"net": description, "sha256": weights._digest(tensors, description)}
+    save_file(tensors, path, {"zfnet_jax": json.dumps(header)})
+
+
+EDITS = {
+    "array preprocessing/mean: expected one": lambda t, d: t.pop("preprocessing/mean"),
+    "array conv2/kernel: expected": lambda t, d: t.pop("conv2/kernel"),
+    "array conv2/bias: expected": lambda t, d: t.pop("conv2/bias"),
+    "array conv2/bias of shape (9,): expected": lambda t, d: t.update({"conv2/bias": jnp.zeros(9)}),
+    "array conv9/bias of shape (2,): expected": lambda t, d: t.update({"conv9/bias": jnp.zeros(2)}),
+    "array conv1/bias of int32: expected floats": lambda t, d: t.update(
+        {"conv1/bias": jnp.zeros(2, int)}
+    ),
+    "array conv1/bias: expected finite": lambda t, d: t.update(
+        {"conv1/bias": jnp.array([0, jnp.nan])}
+    ),
+    "mean 'of its preprocessing': expected finite values": lambda t, d: t.update(
+        {"preprocessing/mean": jnp.full((1, 1, 3), jnp.inf)}
+    ),
+    "channels 'xyz': expected 'rgb' or 'bgr'": lambda t, d: d["preprocessing"].update(
+        channels="xyz"
+    ),
+    "frame 37.0: expected a whole number": lambda t, d: d["preprocessing"].update(frame=37.0),
+    "scale 'a': expected a number": lambda t, d: d["preprocessing"].update(scale="a"),
+    "step '8': expected a whole number": lambda t, d: d.update(step="8"),
+    "step -8: expected a whole number": lambda t, d: d.update(step=-8),
+    "class name 3: expected a text": lambda t, d: d.update(class_names=[0, 1, 2, 3][::-1]),
+    "expected what this version writes": lambda t, d: d.update(class_names=3),
+}
+
+
+@pytest.mark.parametrize("said", EDITS)
+def test_what_no_net_has_is_refused_by_its_name(path, said):
+    rewritten(path, EDITS[said])
+    assert said in refusal(path)
+
+
+def test_a_header_nested_too_deep_is_refused(path):
+    save_file({"weight": jnp.ones(3)}, path, {"zfnet_jax": "[" * 100_000})
+    assert "damaged header (RecursionError" in refusal(path)
+
+
+def test_a_net_is_printed_in_one_line():
+    net = make_net()
+    assert repr(net) == "Net('net': tiny, 343 parameters, 4 classes, step 17)"
+    imported = replace(net, config=None, source="alexnet", step=0)
+    assert repr(imported).endswith("4 classes, from 'alexnet')")
+    assert "mean" not in repr(net.preprocessing)
 
 
 def test_what_fails_leaves_the_old_file_and_no_other(path, monkeypatch):

@@ -17,11 +17,12 @@ from conftest import CLASSES, TINY, random_params
 from safetensors.flax import save_file
 
 from zfnet_jax.config import TrainConfig
-from zfnet_jax.core import signals
+from zfnet_jax.core import identity, resources, signals
 from zfnet_jax.data.config import DataConfig
 from zfnet_jax.data.preprocessing import Preprocessing, frame_size
+from zfnet_jax.networks import net as nets
 from zfnet_jax.networks import weights
-from zfnet_jax.networks.net import Net, assemble, describe, digest
+from zfnet_jax.networks.net import Net
 from zfnet_jax.training import checkpoint
 from zfnet_jax.training.checkpoint import Checkpoints, Progress
 from zfnet_jax.zfnet.architecture import ZFNET_SMALL
@@ -61,10 +62,10 @@ def save(run: Path, *steps: int, keep: int = 9, **validated: float) -> None:
 
 
 def assert_same_net(one: Net, other: Net, params_too: bool = True) -> None:
-    assert describe(one) == describe(other)
+    assert nets.to_json(one) == nets.to_json(other)
     np.testing.assert_array_equal(one.preprocessing.mean, other.preprocessing.mean)
     if params_too:
-        assert digest(one.params) == digest(other.params)
+        assert identity.of_arrays(one.params) == identity.of_arrays(other.params)
 
 
 @pytest.fixture(scope="module")
@@ -408,21 +409,31 @@ def test_a_foreign_step(tmp_path: Path):
 
 def test_another_architecture_s_arrays():
     net = make_net(1)
-    description = describe(net)
+    description = nets.to_json(net)
     other = dataclasses.replace(net, config=TrainConfig(architecture=ZFNET_SMALL))
     with pytest.raises(ValueError, match="expected the architecture's"):
-        assemble(describe(other), net.params, net.preprocessing.mean)
+        nets.from_json(nets.to_json(other), net.params, net.preprocessing.mean)
     for missing in ("config", "step", "class_names", "preprocessing"):
         some = {key: value for key, value in description.items() if key != missing}
         with pytest.raises(ValueError, match="description of a net"):
-            assemble(some, net.params, net.preprocessing.mean)
+            nets.from_json(some, net.params, net.preprocessing.mean)
     fewer = {name: layer for name, layer in net.params.items() if name != "conv2"}
     with pytest.raises(ValueError, match="expected the architecture's"):
-        assemble(description, fewer, net.preprocessing.mean)
+        nets.from_json(description, fewer, net.preprocessing.mean)
     with pytest.raises(ValueError, match="expected the architecture's"):
-        assemble(description | {"class_names": ["one"]}, net.params, net.preprocessing.mean)
+        nets.from_json(description | {"class_names": ["one"]}, net.params, net.preprocessing.mean)
     with pytest.raises(ValueError, match="mean of shape"):
-        assemble(description, net.params, net.preprocessing.mean[1:])
+        nets.from_json(description, net.params, net.preprocessing.mean[1:])
+
+
+def test_a_net_that_comes_with_the_package_is_found_by_name(tmp_path: Path, monkeypatch):
+    weights.write(make_net(7), tmp_path / "mine.safetensors")
+    monkeypatch.setattr(resources, "_folder", lambda kind: tmp_path)
+    monkeypatch.chdir(tmp_path.parent)
+    assert checkpoint.load("mine").step == 7
+    assert checkpoint.load(Path("mine")).step == 7
+    with pytest.raises(ValueError, match=r"checkpoint yours: expected a run.*package \(mine\)$"):
+        checkpoint.load("yours")
 
 
 # The same net in one file
@@ -498,5 +509,5 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch):
 
 
 def test_a_description_is_json(saved: Path):
-    description = describe(checkpoint.load(saved))
+    description = nets.to_json(checkpoint.load(saved))
     assert json.loads(json.dumps(description)) == description

@@ -48,7 +48,7 @@ class Memory:
         return Example(self.images[index], int(self.labels[index]), f"{index}")
 
 
-def make_net(seed: int, size: int = 32, name: str = "mine") -> Net:
+def make_net(seed: int, size: int = 32, name: str = "own") -> Net:
     arch, frame = TINY.at(size), frame_size(size)
     params = random_params(arch, CLASSES, seed)
     mean = np.random.default_rng(seed).uniform(90, 160, (frame, frame, 3)).astype(np.float32)
@@ -98,10 +98,10 @@ def expected_of(probability: np.ndarray, labels: np.ndarray) -> dict[str, float]
 def test_nets_and_their_mean_by_hand(views):
     source = Memory()
     nets = [make_net(0), make_net(1)]  # of other channels and another mean
-    each = [probabilities(net, source, views) for net in nets]
-    source.labels[::3] = each[0].argmax(axis=1)[::3]  # else next to none is right
+    by_net = [probabilities(net, source, views) for net in nets]
+    source.labels[::3] = by_net[0].argmax(axis=1)[::3]  # else next to none is right
     results = evaluate_nets(nets, source, views=views, batch_size=16)
-    for result, probability in zip(results, [*each, np.mean(each, axis=0)], strict=True):
+    for result, probability in zip(results, [*by_net, np.mean(by_net, axis=0)], strict=True):
         assert result == pytest.approx(expected_of(probability, source.labels), rel=1e-4)
     assert len({result["loss"] for result in results}) == 3
     assert 0 < results[0]["top1"] < results[0]["top5"] < 1
@@ -134,11 +134,11 @@ def test_predictions_are_log_probabilities():
         predict = evaluation.predictor(
             ZFNet(net.architecture, CLASSES), net.preprocessing, mesh, views
         )
-        found = predict(net.params, jnp.asarray(source.images[:8]))
-        assert found.dtype == jnp.float32
-        np.testing.assert_allclose(jax.nn.logsumexp(found, axis=1), 0, atol=1e-6)
+        predicted = predict(net.params, jnp.asarray(source.images[:8]))
+        assert predicted.dtype == jnp.float32
+        np.testing.assert_allclose(jax.nn.logsumexp(predicted, axis=1), 0, atol=1e-6)
         expected = np.log(probabilities(net, source, views)[:8])
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(predicted, expected, rtol=1e-4, atol=1e-5)
 
 
 # What a user can get wrong
@@ -168,7 +168,7 @@ def test_the_command_names_the_files_of_nets_that_differ(capsys, tmp_path: Path)
 
 def write_trained_on(data: DataConfig, seed: int, folder: Path, path: Path) -> None:
     """Writes a net of random weights that says it was trained on a part of a folder."""
-    net, classes = make_net(seed), tuple(sorted(each.name for each in folder.iterdir()))
+    net, classes = make_net(seed), tuple(sorted(path.name for path in folder.iterdir()))
     config = dataclasses.replace(net.config, data=data, seed=seed)
     params = random_params(TINY, len(classes), seed)
     params["conv1"]["kernel"] /= 60
@@ -262,17 +262,18 @@ def failure(capsys, *args: object) -> str:
     return err
 
 
-def test_wrong_options(capsys, finished: Finished, tmp_path: Path):
-    assert "nowhere: expected a run's folder" in failure(capsys, "--ckpt", tmp_path / "nowhere")
-    assert "--ckpt" in failure(capsys)
-    assert "--views" in failure(capsys, "--ckpt", finished.run, "--views", 5)
-    assert "--batch-size 0: expected 1" in failure(
-        capsys, "--ckpt", finished.run, "--batch-size", 0
-    )
-    assert "data source 'mine'" in failure(capsys, "--ckpt", finished.run, "--source", "mine")
-    assert "12 classes: expected the net's own 3" in failure(
-        capsys, "--ckpt", finished.run, "--source", "shapes"
-    )
+def test_wrong_options(capsys, picture_folder, tmp_path: Path):
+    net = tmp_path / "net.safetensors"
+    write_trained_on(DataConfig(source=f"folder:{picture_folder}"), 0, picture_folder, net)
+    for options, said in (
+        (("--ckpt", tmp_path / "nowhere"), "nowhere: expected a run's folder"),
+        ((), "--ckpt"),
+        (("--ckpt", net, "--views", 5), "--views"),
+        (("--ckpt", net, "--batch-size", 0), "--batch-size 0: expected 1"),
+        (("--ckpt", net, "--source", "pictures"), "data source 'pictures'"),
+        (("--ckpt", net, "--source", "shapes"), "12 classes: expected the net's own 3"),
+    ):
+        assert said in failure(capsys, *options)
 
 
 # The command
@@ -296,10 +297,10 @@ def test_the_command(zfnet: Zfnet, finished: Finished, tmp_path: Path):
         assert numbers[str(path)] == pytest.approx({key: line[key] for key in KEYS}, rel=1e-5)
     *lines, last = result.stdout.splitlines()
     assert last == f"wrote {out}"
-    for line, (name, found) in zip(lines, numbers.items(), strict=True):
+    for line, (name, row) in zip(lines, numbers.items(), strict=True):
         assert line == (
-            f"{name}: top-1 {found['top1']:.2%}, per class {found['per_class']:.2%}, "
-            f"loss {found['loss']:.4f}"
+            f"{name}: top-1 {row['top1']:.2%}, per class {row['per_class']:.2%}, "
+            f"loss {row['loss']:.4f}"
         )
 
 

@@ -154,14 +154,14 @@ def test_the_cap_needs_the_parameters():
 def scales(config: OptimizerConfig, errors: list[float]) -> list[float]:
     """The rate's scale after each epoch of a run with these validation errors."""
     tx = make_optimizer(config, ARCH, total_steps=9)
-    state, found = tx.init(random_tree(np.random.default_rng(0))), []
+    state, scales = tx.init(random_tree(np.random.default_rng(0))), []
     for epoch, error in enumerate(errors):
         before = jax.tree.structure(state)
         state = observe(state, error, config)
         assert jax.tree.structure(state) == before
         assert rate_state(state).epochs == epoch + 1
-        found.append(float(rate_state(state).scale))
-    return found
+        scales.append(float(rate_state(state).scale))
+    return scales
 
 
 def test_plateaus_lower_the_rate_after_patience_and_again_after_as_long():
@@ -204,15 +204,15 @@ def test_the_rate_is_constant_by_itself(schedule):
 
 
 def test_the_cosine_falls_to_zero_at_the_end():
-    found = rates(100, [0, 25, 50, 75, 100], schedule="cosine")
+    by_step = rates(100, [0, 25, 50, 75, 100], schedule="cosine")
     half = 2**-0.5
     expected = [0.4, 0.2 * (1 + half), 0.2, 0.2 * (1 - half), 0]
-    assert found == pytest.approx(expected, abs=1e-7)
+    assert by_step == pytest.approx(expected, abs=1e-7)
 
 
 def test_the_warmup_rises_from_zero_and_the_cosine_ends_as_before():
-    found = rates(110, [0, 5, 10, 60, 110], schedule="cosine", warmup_steps=10)
-    assert found == pytest.approx([0, 0.2, 0.4, 0.2, 0], abs=1e-7)
+    by_step = rates(110, [0, 5, 10, 60, 110], schedule="cosine", warmup_steps=10)
+    assert by_step == pytest.approx([0, 0.2, 0.4, 0.2, 0], abs=1e-7)
 
 
 def test_a_run_shorter_than_its_warmup_has_a_rate():

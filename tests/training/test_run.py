@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from command_runs import bits_of, lines_of
+from command_runs import TWO_LAYERS, bits_of, lines_of
 
 from zfnet_jax.config import LoopConfig, OptimizerConfig, TrainConfig
 from zfnet_jax.core import devices
@@ -17,19 +17,8 @@ from zfnet_jax.training import run as training_run
 from zfnet_jax.training.metrics import Scores
 from zfnet_jax.training.run import fit
 from zfnet_jax.training.setup import set_up
-from zfnet_jax.zfnet.architecture import Architecture, Conv, Dense, MaxPool
 
 pytest_plugins = ["tiny_runs"]
-
-TWO_LAYERS = Architecture(
-    "two_layers",
-    (
-        Conv("conv1", features=4, size=3, stride=2),
-        MaxPool("pool1"),
-        Dense("fc2", features=None, relu=False, dropout=0.0),
-    ),
-    input_size=16,
-)
 
 
 @pytest.fixture

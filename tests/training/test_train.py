@@ -137,9 +137,9 @@ def test_a_run_says_what_it_does(finished: Finished):
 
 
 def test_pictures_of_a_run(finished: Finished):
-    for name, least in (("curves.png", (600, 300)), ("filters.png", (300, 100))):
+    for name, minimum in (("curves.png", (600, 300)), ("filters.png", (300, 100))):
         with Image.open(finished.run / name) as picture:
-            assert picture.size >= least
+            assert picture.size >= minimum
             colours = np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)
         assert len(colours) > 50
     # The gaps are white, and some filter reaches the ends of the common scale.
@@ -232,7 +232,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(
     assert without_speed(run) == without_speed(finished.run)
     assert temporary() == []
     assert steps() == sorted({20, 21, 24, best_step(finished.run)})
-    kept, expected = (run_folder.snapshots(each) for each in (run, finished.run))
+    kept, expected = (run_folder.snapshots(folder) for folder in (run, finished.run))
     assert list(kept) == list(expected)
     for one, other in zip(kept.values(), expected.values(), strict=True):
         nets = checkpoint.load(one).params, checkpoint.load(other).params
@@ -391,11 +391,11 @@ def test_free_keys(zfnet: Zfnet, finished: Finished, tmp_path: Path):
     config = configs.load(zfnet.config)
     with_cosine = configs.from_json(configs.to_json(config) | {"optimizer": {"schedule": "cosine"}})
     longer = {"train": {**configs.to_json(config)["train"], "epochs": 7}}
-    for each, refused in ((config, False), (with_cosine, True)):
-        run = tmp_path / each.optimizer.schedule
-        splits = open_splits(each.data)
-        claim(run, each, splits, begun=False)
-        more = configs.from_json(configs.to_json(each) | longer)
+    for started, refused in ((config, False), (with_cosine, True)):
+        run = tmp_path / started.optimizer.schedule
+        splits = open_splits(started.data)
+        claim(run, started, splits, begun=False)
+        more = configs.from_json(configs.to_json(started) | longer)
         if refused:  # the length of the run decides every rate
             with pytest.raises(ValueError, match=r"train\.epochs = 7: .* started with 6"):
                 claim(run, more, splits, begun=True)
@@ -489,13 +489,20 @@ def test_wrong_options(capsys, zfnet: Zfnet, tmp_path: Path, options, said):
     ],
 )
 def test_wrong_config_files(capsys, tmp_path: Path, text, said):
-    path = tmp_path / "mine.py"
+    path = tmp_path / "own.py"
     if text is not None:
         path.write_text(text)
     line = failure(capsys, "--config", path, "--workdir", tmp_path / "run")
     assert line.startswith(f"error: config {path}: ")
     assert said in line
     assert not (tmp_path / "run").exists()
+
+
+def test_the_word_none_takes_a_value_away():
+    lists = ("--data.train-list", "None", "--data.val-list", "None")
+    _, config = train._parse(["--config", "caltech101", *lists])
+    assert config.data == replace(configs.load("caltech101").data, train_list=None, val_list=None)
+    assert train._parse(["--workdir", "None"])[0].workdir is None
 
 
 def test_the_run_s_own_config_is_damaged(capsys, zfnet: Zfnet, copied: Path):
@@ -508,9 +515,9 @@ def test_the_run_s_own_config_is_damaged(capsys, zfnet: Zfnet, copied: Path):
 
 
 def test_the_folder_is_a_file(capsys, zfnet: Zfnet, tmp_path: Path):
-    (tmp_path / "run").write_text("mine")
+    (tmp_path / "run").write_text("a file")
     assert str(tmp_path / "run") in failure(capsys, *zfnet.options(tmp_path / "run"))
-    assert (tmp_path / "run").read_text() == "mine"
+    assert (tmp_path / "run").read_text() == "a file"
 
 
 def test_exit_code_and_one_line_of_the_process(zfnet: Zfnet, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Write lists of one half of a data set's classes, to train a net that never sees the others."""
+"""Split a data set by classes into halves, and list the pictures of one half."""
 
 from functools import partial
 from pathlib import Path
@@ -23,17 +23,16 @@ def main(
 ) -> None:
     """Draw one half of a folder's classes, and list its training and validation pictures.
 
-    Example: zfnet-jax class-split --source folder:pictures --out halves
+    Example: zfnet-jax class-split --source folder:pictures --out split
 
-    Then `python -m zfnet_jax.train --data.source folder:pictures --data.train-list
-    halves/train.txt --data.val-list halves/val.txt --workdir runs/half` trains on it, and
-    `python tools/transfer.py --ckpt runs/half --source folder:pictures --classes unseen` transfers
-    to the other.
+    Then `zfnet-jax train --data.source folder:pictures --data.train-list split/train.txt
+    --data.val-list split/val.txt --workdir runs/half` trains on it, and `zfnet-jax transfer --ckpt
+    runs/half --source folder:pictures --classes unseen` transfers to the other half.
 
     Args:
       source: folder:PATH, with PATH/CLASS/PICTURE.
       out: the folder to write to.
-      half: 0, or 1 for the classes that 0 leaves.
+      half: 0, or 1 for the other classes.
       val_fraction: the part of each class that goes to validation, 0..1 exclusive.
       seed: of the draw of classes, and of that part.
     """

@@ -7,6 +7,7 @@ from typing import Literal
 from zfnet_jax import config as configs
 from zfnet_jax.commands import command_line
 from zfnet_jax.commands.images import training_of
+from zfnet_jax.core import identity
 from zfnet_jax.core.files import output_folder, write_json
 from zfnet_jax.data.source import warn_of_skipped
 from zfnet_jax.data.splits import open_splits
@@ -14,7 +15,6 @@ from zfnet_jax.experiments import ensemble
 from zfnet_jax.experiments import ensemble_tables as report
 from zfnet_jax.experiments.ablation import seconds_of
 from zfnet_jax.experiments.record import Record
-from zfnet_jax.networks.net import digest
 from zfnet_jax.training import checkpoint
 from zfnet_jax.training.evaluation import evaluate_nets
 
@@ -24,6 +24,7 @@ def main(
     count: int = 5,
     together: Literal["auto", "yes", "no"] = "auto",
     out: Path | None = None,
+    paper: bool = False,
 ) -> None:
     """Train nets of one configuration from several seeds, and evaluate each and their mean.
 
@@ -36,6 +37,7 @@ def main(
         on an accelerator whose memory holds a step of all; on a CPU one by one is faster.
       out: the folder of the runs, seed0, seed1, ..., and of the table; by default
         runs/NAME-ensemble of the configuration. The same command goes on where it stopped.
+      paper: also draw the paper's errors, which are of ImageNet, in the figure.
     """
     command_line.expect("count", count, count >= 2, "2 or more")
     base = configs.load(config)
@@ -54,15 +56,15 @@ def main(
     with command_line.resumable(out):
         fit(runs, folders)
     nets = [checkpoint.load(folder) for folder in folders]
-    of = [digest(net.params) for net in nets]
+    digests = [identity.of_arrays(net.params) for net in nets]
     trained = []
-    for net, sha, folder in zip(nets, of, folders, strict=True):
+    for net, sha, folder in zip(nets, digests, folders, strict=True):
         seconds = seconds_of(folder, base.train.batch_size)
-        found = {"seed": training_of(net).seed, "step": net.step, "seconds": seconds}
-        trained.append(record.add({"net": sha}, {**found, "together": at_once}))
+        results = {"seed": training_of(net).seed, "step": net.step, "seconds": seconds}
+        trained.append(record.add({"net": sha}, {**results, "together": at_once}))
     scores = {}
     for views in (1, 10):
-        key = {"views": views, "nets": of}
+        key = {"views": views, "nets": digests}
         part = record.find(**key) or record.add(
             key, {"scores": evaluate_nets(nets, splits.val, views=views)}
         )
@@ -84,7 +86,7 @@ def main(
     with output_folder(out) as folder:
         write_json(folder / "ensemble.json", description)
         (folder / "ensemble.md").write_text(text + "\n")
-        report.plot(names, scores, folder / "ensemble.png")
+        report.plot(names, scores, folder / "ensemble.png", paper=paper)
     print(text)
     print(f"wrote ensemble.md, .json and .png to {out}: {count} nets")
 

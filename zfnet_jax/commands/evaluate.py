@@ -23,7 +23,7 @@ def main(
     Example: zfnet-jax evaluate --ckpt runs/shapes --views 10
 
     Args:
-      ckpt: runs, steps of runs, or .safetensors files.
+      ckpt: runs, steps of runs, .safetensors files, or names such as caltech101.
       views: 1 for the centre crop, 10 for the mean over the paper's ten views.
       source: another data set than the first net's own: shapes, folder:PATH or tfds:NAME[@DIR].
       batch_size: crops that a net sees at once: images times views.

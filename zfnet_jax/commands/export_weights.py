@@ -1,4 +1,4 @@
-"""Make one small file of a trained net, which every tool takes as --ckpt."""
+"""Make one small file of a trained net, which every command takes as --ckpt."""
 
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ def main(ckpt: Path, out: Path, dtype: Literal["bfloat16", "float32"] = "bfloat1
     Example: zfnet-jax export-weights --ckpt runs/caltech101 --out caltech101.safetensors
 
     Args:
-      ckpt: a run, a step of one, or a .safetensors file.
+      ckpt: a run, a step of one, a .safetensors file, or a name such as caltech101.
       out: the file to write; its name ends in .safetensors.
       dtype: the type of the stored weights; bfloat16 takes half the space.
     """

@@ -1,4 +1,4 @@
-"""Make a net of this package's out of another program's file, which every tool takes as --ckpt."""
+"""Make a net of another program's file, which every command takes as --ckpt."""
 
 from functools import partial
 from pathlib import Path
@@ -23,14 +23,14 @@ def main(
     channels: Literal["rgb", "bgr"] | None = None,
     dtype: Literal["float32", "bfloat16"] = "float32",
 ) -> None:
-    """Import an ONNX model or a PyTorch state dict, with what it needs to see a picture.
+    """Import an ONNX model or a PyTorch checkpoint, with how pictures are prepared for it.
 
     Example: zfnet-jax import-weights --from onnx zfnet512-9.onnx --out zfnet512.safetensors
 
     Args:
-      file: an .onnx file; or of torch a .pth or .safetensors file of torchvision's alexnet or
-        pytorchcv's zfnet, zfnetb, alexnet or alexnetb.
-      from_: what wrote it.
+      file: an .onnx file; or what PyTorch wrote, .pth, .ckpt or .safetensors, of torchvision's
+        alexnet or pytorchcv's zfnet, zfnetb, alexnet or alexnetb.
+      from_: the kind of file.
       out: the file to write; its name ends in .safetensors.
       class_names: a text file with one name a line, in the order of the outputs.
       frame: the size that pictures are resized and centre-cropped to; by default 256 of 224.
@@ -59,11 +59,13 @@ def main(
         class_names=names,
     )
     weights.write(net, out, dtype)
-    arch = net.architecture
-    given = net.preprocessing
+    arch, preprocessing = net.architecture, net.preprocessing
+    if imported.note:
+        print(f"{file}: {imported.note}")
     print(
-        f"pictures: {given.frame} px, {given.channels}, mean "
-        f"{[round(each, 3) for each in given.mean.ravel().tolist()]}, scale {given.scale}"
+        f"pictures: {preprocessing.frame} px, {preprocessing.channels}, mean "
+        f"{[round(value, 3) for value in preprocessing.mean.ravel().tolist()]}, "
+        f"scale {preprocessing.scale}"
     )
     print(
         f"wrote {out}: {arch.name}, {len(arch.layers)} layers, "

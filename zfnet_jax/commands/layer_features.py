@@ -1,4 +1,4 @@
-"""Measure what each layer of a net is worth on other pictures, as in Table 7."""
+"""Measure the worth of each layer's features on other pictures, as in Table 7."""
 
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,12 @@ from zfnet_jax.core.files import output_folder, write_json
 from zfnet_jax.data.source import expect_all_there
 from zfnet_jax.experiments import features
 from zfnet_jax.experiments import transfer_tables as report
-from zfnet_jax.experiments.folds import MOST_TEST, ShortClasses, as_text
-from zfnet_jax.experiments.image_pool import Classes, open_pool, say_shared
+from zfnet_jax.experiments.folds import TEST_LIMIT, ShortClasses, as_text
+from zfnet_jax.experiments.labelled_images import (
+    Classes,
+    open_labelled_images,
+    warn_of_shared_classes,
+)
 from zfnet_jax.experiments.record import Record
 from zfnet_jax.experiments.transfer import Plan
 from zfnet_jax.features import controls
@@ -29,16 +33,17 @@ def main(
     ),
     count: int = 30,
     folds: int = 5,
-    test: int = MOST_TEST,
+    test: int = TEST_LIMIT,
     classes: Classes = "all",
     exclude: str | None = None,
     short_classes: ShortClasses = "refuse",
-    values: int = features.MOST_VALUES,
+    values: int = features.VALUE_LIMIT,
     control: bool = False,
     c: float | None = None,
     seed: int = 0,
     batch_size: int = 32,
     out: Path | None = None,
+    paper: bool = False,
 ) -> None:
     """Train a linear SVM and a softmax on the features of every layer of a net.
 
@@ -47,15 +52,15 @@ def main(
     Stopped at any point, the same command goes on from what is finished.
 
     Args:
-      ckpt: a run, a step of one, or a .safetensors file.
+      ckpt: a run, a step of one, a .safetensors file, or a name such as caltech101.
       source: folder:PATH, tfds:NAME[@DIR] or shapes, all splits together.
       layers: which layers; by default all convolutions and hidden dense layers.
       classifiers: svm, softmax or both.
       count: training images a class.
       folds: draws of pictures.
       test: test images a class at most.
-      classes: all, or those of which the net's own classes have not the name.
-      exclude: a file that lists pictures to leave out, such as overlap.py's exclude.txt.
+      classes: all, or unseen for those whose names are not among the net's classes.
+      exclude: a file that lists pictures to leave out, such as the exclude.txt of overlap.
       short_classes: refuse or leave-out, for classes with fewer images than asked for.
       values: features a picture at most; the maps of larger layers are averaged over the finest
         square grid that keeps to it.
@@ -65,6 +70,7 @@ def main(
       seed: of the draws and the random weights.
       batch_size: images at a time.
       out: the folder to write to; by default layer_features in the run's folder.
+      paper: also draw the paper's numbers, which are of other pictures, in the figure.
     """
     try:
         from zfnet_jax.experiments import layer_features as experiment
@@ -84,17 +90,17 @@ def main(
         command_line.expect("classifiers", name, name in experiment.FITS, "svm or softmax")
     net = checkpoint.load(ckpt)
     numbers = features.numbers(net.architecture)
-    read = partial(features.reading, net.architecture, most_values=values)
+    read = partial(features.reading, net.architecture, value_limit=values)
     readings = [read(layer) for layer in dict.fromkeys(layers or numbers)]
-    pool = open_pool(source, net, classes, exclude)
+    images = open_labelled_images(source, net, classes, exclude)
     plan = Plan((count,), folds, seed, test, short_classes)
-    left_out = plan.short(pool)[count]
-    drawn = [plan.draw(pool, count, fold) for fold in range(folds)]
-    shared = say_shared(pool, net)
+    left_out = plan.short(images)[count]
+    drawn = [plan.draw(images, count, fold) for fold in range(folds)]
+    shared = warn_of_shared_classes(images, net)
     out = out or run_folder.output_of(ckpt, "layer_features")
     identity: dict[str, Any] = {
         "net": features.identify(net),
-        "pictures": features.identify_pictures(pool),
+        "pictures": features.identify_pictures(images),
         "count": count,
         "values": values,
         "test": test,
@@ -105,13 +111,13 @@ def main(
     nets = {"trained": net}
     if control:
         nets["random weights"] = controls.net_of("random-weights", net, seed)
-    with expect_all_there(pool):
-        for name, each in nets.items():
+    with expect_all_there(images):
+        for name, variant in nets.items():
             cache = out / "features" / name.replace(" ", "-")
-            found = features.compute(each, pool, readings, cache, batch_size=batch_size)
-            experiment.layer_features(found, pool.labels, drawn, classifiers, record, name, c)
+            computed = features.compute(variant, images, readings, cache, batch_size=batch_size)
+            experiment.layer_features(computed, images.labels, drawn, classifiers, record, name, c)
     rows = experiment.rows(record.parts, list(numbers))
-    # Of layers that earlier calls were given, too.
+    # The record also holds the layers of earlier calls.
     readings = [read(layer) for layer in dict.fromkeys(row.layer for row in rows)]
     text = report.layers_text(rows, numbers)
     description = {
@@ -121,10 +127,10 @@ def main(
         "exclude": exclude,
         **record.identity,
         "folds": sorted({part["fold"] for part in record.parts}),
-        "classes": [pool.class_names[label] for label in drawn[0].classes],
+        "classes": [images.class_names[label] for label in drawn[0].classes],
         "shared_classes": shared,
-        "left_out": [each._asdict() for each in left_out],
-        "readings": [each.describe() for each in readings],
+        "left_out": [name._asdict() for name in left_out],
+        "readings": [reading.to_json() for reading in readings],
         "table": [row._asdict() for row in rows],
         "parts": record.parts,
     }
@@ -133,13 +139,13 @@ def main(
     )
     with output_folder(out) as made:
         (made / "layer_features.md").write_text(text + "\n")
-        report.layers_picture(rows, numbers, title, made / "layer_features.png")
+        report.layers_picture(rows, numbers, title, made / "layer_features.png", paper=paper)
         write_json(made / "layer_features.json", description)
-    for each in readings:
-        if each.grid:
-            size = " x ".join(map(str, each.shape[:2]))
-            grid = " x ".join(map(str, each.grid))
-            print(f"{each.layer}: maps of {size} averaged over {grid} cells, {each.values} values")
+    for layer, _, shape, grid in readings:
+        if grid:
+            size, cells = (" x ".join(map(str, sides)) for sides in (shape[:2], grid))
+            number = grid[0] * grid[1] * shape[-1]
+            print(f"{layer}: maps of {size} averaged over {cells} cells, {number} values")
     if left_out:
         print(f"left out, too few pictures: {as_text(left_out)}")
     print(text)

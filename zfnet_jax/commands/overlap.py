@@ -1,4 +1,4 @@
-"""List the near-duplicates of two picture collections, to leave them out of training."""
+"""List the near-duplicates in two collections of pictures, to leave them out of training."""
 
 import shlex
 from collections import Counter
@@ -53,7 +53,7 @@ def main(
     Args:
       a: a folder of pictures, say the one to transfer to.
       b: another, say the one to train on; the same folder for the duplicates within it.
-      threshold: the least correlation of a pair, 0.7 to 1.
+      threshold: the lowest correlation of a pair, 0.7 to 1.
       mirrored: also find mirror images, which training sees as well.
       exclude_from: whose pictures exclude.txt lists; within one folder, a stands for the first of
         each pair and b for the second.
@@ -67,25 +67,25 @@ def main(
         if not folder.is_dir():
             raise ValueError(f"{folder}: expected a folder of pictures")
     within = a.resolve() == b.resolve()
-    one = _collect(a)
-    other = one if within else _collect(b)
+    first = _collect(a)
+    second = first if within else _collect(b)
     pairs = near_duplicates(
-        one.small, None if within else other.small, threshold, mirrored=mirrored
+        first.small, None if within else second.small, threshold, mirrored=mirrored
     )
     if within:
-        involved = {"a": (one, np.concatenate(pairs[:2]))}
+        involved = {"a": (first, np.concatenate(pairs[:2]))}
     else:
-        involved = {"a": (one, pairs.first), "b": (other, pairs.second)}
-    told = {name: _summary(*each) for name, each in involved.items()}
-    listed, items = (one, pairs.first) if exclude_from == "a" else (other, pairs.second)
+        involved = {"a": (first, pairs.first), "b": (second, pairs.second)}
+    summaries = {name: _summary(*collected) for name, collected in involved.items()}
+    listed, items = (first, pairs.first) if exclude_from == "a" else (second, pairs.second)
     best = _best_by_name(listed, items, pairs)
     excluded = {name: value for name, value in sorted(best.items()) if _in_a_class(name)}
     rows = [
-        Shown((i, j), (one.names[i], other.names[j]), round(value, 5), flag)
+        Shown((i, j), (first.names[i], second.names[j]), round(value, 5), flag)
         for i, j, value, flag in zip(*(column.tolist() for column in pairs), strict=True)
     ]
     description = {
-        **told,
+        **summaries,
         "threshold": threshold,
         "mirrored": mirrored,
         "exclude_from": exclude_from,
@@ -104,7 +104,7 @@ def main(
         write_page(
             made / "index.html",
             (str(a), str(b)),
-            (one.source, other.source),
+            (first.source, second.source),
             rows[:shown],
             len(rows),
             threshold,
@@ -112,15 +112,19 @@ def main(
         )
         write_json(made / "overlap.json", description)
         (made / "exclude.txt").write_text("".join(f"{name}\n" for name in excluded), "utf-8")
-    for each in told.values():
-        print(_told(each))
+    for summary in summaries.values():
+        print(_in_words(summary))
     if unlisted := len(best) - len(excluded):
-        print(f"not in exclude.txt, as no data source reads or lists them: {unlisted} pictures")
-    source, path = shlex.quote(f"folder:{listed.folder}"), shlex.quote(str(out / "exclude.txt"))
-    print(
-        f"wrote index.html, overlap.json and exclude.txt to {out}: {len(rows)} pairs; to train "
-        f"without {len(excluded)} pictures: --data.source {source} --data.exclude {path}"
-    )
+        print(
+            f"not in exclude.txt, since data sources read CLASS/PICTURE only: {unlisted} pictures"
+        )
+    if excluded:
+        source, path = shlex.quote(f"folder:{listed.folder}"), shlex.quote(str(out / "exclude.txt"))
+        print(
+            f"to train without {len(excluded)} pictures: "
+            f"--data.source {source} --data.exclude {path}"
+        )
+    print(f"wrote index.html, overlap.json and exclude.txt to {out}: {len(rows)} pairs")
 
 
 def _collect(folder: Path) -> Collection:
@@ -159,14 +163,14 @@ def _in_a_class(name: str) -> bool:
     return "/" in name
 
 
-def _told(summary: dict[str, Any]) -> str:
-    said = f"{summary['folder']}: {summary['in_pairs']} of {summary['pictures']} pictures in a pair"
+def _in_words(summary: dict[str, Any]) -> str:
+    text = f"{summary['folder']}: {summary['in_pairs']} of {summary['pictures']} pictures in a pair"
     if summary["classes"]:
         name, count = next(iter(summary["classes"].items()))
-        said += f", at most {count} in a class ({name or 'none'})"
+        text += f", at most {count} in a class ({name or 'none'})"
     if summary["flat"]:
-        said += f"; {summary['flat']} of one colour, compared with nothing"
-    return said
+        text += f"; {summary['flat']} of one colour, compared with nothing"
+    return text
 
 
 run = partial(command_line.run, main)

@@ -1,4 +1,4 @@
-"""Measure what a net is worth on other pictures, as in Tables 4 to 6 and Fig 9."""
+"""Measure the worth of a net's features on other pictures, as in Tables 4 to 6 and Fig 9."""
 
 from dataclasses import replace
 from functools import partial
@@ -9,24 +9,30 @@ import tyro
 
 from zfnet_jax import config
 from zfnet_jax.commands import command_line
+from zfnet_jax.core import identity as identities
 from zfnet_jax.core.files import output_folder, write_json
 from zfnet_jax.data.source import expect_all_there
 from zfnet_jax.data.voc import open_voc
 from zfnet_jax.experiments import features, transfer
 from zfnet_jax.experiments import transfer_tables as report
 from zfnet_jax.experiments.features import Reading
-from zfnet_jax.experiments.folds import MOST_TEST, Short, ShortClasses, as_text
-from zfnet_jax.experiments.image_pool import Classes, Pool, open_pool, say_shared
+from zfnet_jax.experiments.folds import TEST_LIMIT, Short, ShortClasses, as_text
+from zfnet_jax.experiments.labelled_images import (
+    Classes,
+    LabelledImages,
+    open_labelled_images,
+    warn_of_shared_classes,
+)
 from zfnet_jax.experiments.record import Record
 from zfnet_jax.experiments.transfer import Plan
-from zfnet_jax.networks.net import Net, digest
+from zfnet_jax.networks.net import Net
 from zfnet_jax.training import checkpoint, run_folder
 
 COUNTS = (1, 2, 3, 4, 5, 6, 7, 10, 15, 30)
-"""Fig 9's, as far as Caltech-101 has pictures for them."""
+"""The counts of Fig 9 that Caltech-101 has enough pictures for."""
 
 SCRATCH_COUNTS = (15, 30)
-"""Those of the paper on Caltech-101."""
+"""The paper's counts on Caltech-101."""
 
 Numbers = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N ...")]
 
@@ -37,7 +43,7 @@ def main(
     layer: str | None = None,
     counts: Numbers = COUNTS,
     folds: int = 5,
-    test: int = MOST_TEST,
+    test: int = TEST_LIMIT,
     classes: Classes = "all",
     exclude: str | None = None,
     short_classes: ShortClasses = "refuse",
@@ -48,6 +54,7 @@ def main(
     seed: int = 0,
     batch_size: int = 32,
     out: Path | None = None,
+    paper: bool = False,
 ) -> None:
     """Train a new softmax on a net's features, over the number of images a class.
 
@@ -56,7 +63,7 @@ def main(
     Stopped at any point, the same command goes on from what is finished.
 
     Args:
-      ckpt: a run, a step of one, or a .safetensors file.
+      ckpt: a run, a step of one, a .safetensors file, or a name such as caltech101.
       source: folder:PATH, tfds:NAME[@DIR] or shapes, all splits together; or voc:PATH, the folder
         VOC2012, for average precision on its validation pictures after training on the others,
         where nothing is drawn.
@@ -64,8 +71,8 @@ def main(
       counts: training images a class.
       folds: draws of pictures for each.
       test: test images a class at most.
-      classes: all, or those of which the net's own classes have not the name.
-      exclude: a file that lists pictures to leave out, such as overlap.py's exclude.txt.
+      classes: all, or unseen for those whose names are not among the net's classes.
+      exclude: a file that lists pictures to leave out, such as the exclude.txt of overlap.
       short_classes: refuse or leave-out, for classes with fewer images than asked for.
       scratch_config: also train the net's architecture from random weights on the same pictures,
         by this configuration's recipe.
@@ -76,58 +83,65 @@ def main(
       seed: of the draws.
       batch_size: images at a time.
       out: the folder to write to; by default transfer, or voc, in the run's folder.
+      paper: also draw the paper's numbers, which are of other pictures, in the figure.
     """
-    scratch_given = (("scratch-counts", scratch_counts), ("scratch-folds", scratch_folds))
-    for name, value in scratch_given:
+    scratch_options = (("scratch-counts", scratch_counts), ("scratch-folds", scratch_folds))
+    for name, value in scratch_options:
         needed = value is None or scratch_config is not None
         command_line.expect(name, _shown(value), needed, "none without --scratch-config")
     sizes = (("folds", folds), ("test", test), ("batch-size", batch_size))
-    for name, value in (("counts", counts), *sizes, *scratch_given):
-        least = min(value, default=0) if isinstance(value, tuple) else value
-        command_line.expect(name, _shown(value), least is None or least >= 1, "1 or more")
+    for name, value in (("counts", counts), *sizes, *scratch_options):
+        smallest = min(value, default=0) if isinstance(value, tuple) else value
+        command_line.expect(name, _shown(value), smallest is None or smallest >= 1, "1 or more")
     command_line.expect("c", c, c is None or c > 0, "a number above 0")
     command_line.expect("seed", seed, seed >= 0, "0 or more")
     net = checkpoint.load(ckpt)
     hidden = list(features.blocks(net.architecture))
     wanted = features.reading(net.architecture, layer or hidden[-1])
     out = out or run_folder.output_of(ckpt, "voc" if source.startswith("voc:") else "transfer")
-    about = {"ckpt": str(ckpt), "step": net.step, "source": source, "reading": wanted.describe()}
+    about = {"ckpt": str(ckpt), "step": net.step, "source": source, "reading": wanted.to_json()}
     if source.startswith("voc:"):
         command_line.expect(
             "scratch-config", scratch_config, scratch_config is None, "none with voc:PATH"
         )
-        # Which pictures train and which test is given with them.
+        # The data set says which pictures train and which test.
         for name, value, usual in (
-            *(("counts", counts, COUNTS), ("folds", folds, 5), ("test", test, MOST_TEST)),
+            *(("counts", counts, COUNTS), ("folds", folds, 5), ("test", test, TEST_LIMIT)),
             *(("classes", classes, "all"), ("exclude", exclude, None)),
             ("short-classes", short_classes, "refuse"),
         ):
             command_line.expect(name, _shown(value), value == usual, "none with voc:PATH")
         root = Path(source.removeprefix("voc:")).expanduser()
-        _voc(net, root, wanted, c, seed, batch_size, out, about)
+        _voc(net, root, wanted, c, seed, batch_size, out, about, paper)
         return
-    pool = open_pool(source, net, classes, exclude)
+    images = open_labelled_images(source, net, classes, exclude)
     plan = Plan(counts, folds, seed, test, short_classes)
-    left_out, scratch = plan.short(pool), None
+    left_out, scratch = plan.short(images), None
     if scratch_config is not None:
         base = config.load(scratch_config)
-        transfer.expect_recipe(base, source, pool)
+        transfer.expect_recipe(base, source, images)
         again = replace(plan, counts=scratch_counts or SCRATCH_COUNTS, folds=scratch_folds or folds)
         scratch = replace(base, architecture=net.architecture), again
-        left_out |= again.short(pool)
-    about |= {"images": len(pool), "classes": list(pool.class_names), "test": test, "seed": seed}
-    about |= {"c": c, "exclude": exclude, "shared_classes": say_shared(pool, net)}
-    identity = _identity(net, pool, wanted, test, seed, c, scratch)
+        left_out |= again.short(images)
+    about |= {
+        "images": len(images),
+        "classes": list(images.class_names),
+        "test": test,
+        "seed": seed,
+    }
+    about |= {"c": c, "exclude": exclude, "shared_classes": warn_of_shared_classes(images, net)}
+    identity = _identity(net, images, wanted, test, seed, c, scratch)
     record = Record(out, "transfer", identity, later=["scratch_recipe"], renewing=["net"])
-    with expect_all_there(pool):
-        found = features.compute(net, pool, [wanted], out / "features", batch_size=batch_size)
-        transfer.transfer(found[wanted.layer], pool, plan, record, c)
+    with expect_all_there(images):
+        values = features.compute(net, images, [wanted], out / "features", batch_size=batch_size)
+        transfer.transfer(values[wanted.layer], images, plan, record, c)
         if scratch is not None:
             runs = out / "scratch"
             with command_line.resumable(out):
-                transfer.from_scratch(scratch[0], source, pool, scratch[1], record, runs)
+                transfer.from_scratch(scratch[0], source, images, scratch[1], record, runs)
     about |= record.identity
-    _write(out, about, record, {n: short for n, short in left_out.items() if short})
+    left_out = {n: short for n, short in left_out.items() if short}
+    _write(out, about, record, left_out, paper)
 
 
 def _shown(value: object) -> object:
@@ -136,12 +150,12 @@ def _shown(value: object) -> object:
 
 
 def _write(
-    out: Path, about: dict[str, Any], record: Record, left_out: dict[int, list[Short]]
+    out: Path, about: dict[str, Any], record: Record, left_out: dict[int, list[Short]], paper: bool
 ) -> None:
     rows = transfer.rows(record.parts)
     description = {
         **about,
-        "left_out": {n: [each._asdict() for each in short] for n, short in left_out.items()},
+        "left_out": {n: [name._asdict() for name in short] for n, short in left_out.items()},
         "table": [row._asdict() for row in rows],
         "parts": record.parts,
     }
@@ -149,7 +163,7 @@ def _write(
     title = f"{len(about['classes'])} classes of {data}, features of {about['reading']['layer']}"
     with output_folder(out) as made:
         (made / "transfer.md").write_text(text + "\n")
-        report.transfer_picture(rows, title, made / "transfer.png")
+        report.transfer_picture(rows, title, made / "transfer.png", paper=paper)
         write_json(made / "transfer.json", description)
     print(text)
     for n, short in left_out.items():
@@ -159,7 +173,7 @@ def _write(
 
 def _identity(
     net: Net,
-    pool: Pool,
+    images: LabelledImages,
     wanted: Reading,
     test: int,
     seed: int,
@@ -170,7 +184,7 @@ def _identity(
     recipe = {} if scratch is None else {"scratch_recipe": config.recipe(scratch[0])}
     return {
         "net": features.identify(net),
-        "pictures": features.identify_pictures(pool),
+        "pictures": features.identify_pictures(images),
         "layer": wanted.layer,
         "test": test,
         "seed": seed,
@@ -188,13 +202,14 @@ def _voc(
     batch_size: int,
     out: Path,
     about: dict[str, Any],
+    paper: bool,
 ) -> None:
     sets = open_voc(root, "train"), open_voc(root, "val")
-    pool, count = Pool.of(*sets), len(sets[0])
+    images, count = LabelledImages.of(*sets), len(sets[0])
     identity = {
         "net": features.identify(net),
-        "pictures": features.identify_pictures(pool),
-        "present": digest([each.present for each in sets]),
+        "pictures": features.identify_pictures(images),
+        "present": identities.of_arrays([part.present for part in sets]),
         "layer": wanted.layer,
         "seed": seed,
         "c": c,
@@ -203,10 +218,12 @@ def _voc(
     key = {"train": count, "val": len(sets[1])}
     result = record.find(**key)
     if result is None:
-        with expect_all_there(pool):
-            every = features.compute(net, pool, [wanted], out / "features", batch_size=batch_size)
-        found = every[wanted.layer]
-        fitted = transfer.transfer_voc(found[:count], found[count:], *sets, seed=seed, c=c)
+        with expect_all_there(images):
+            computed = features.compute(
+                net, images, [wanted], out / "features", batch_size=batch_size
+            )
+        values = computed[wanted.layer]
+        fitted = transfer.transfer_voc(values[:count], values[count:], *sets, seed=seed, c=c)
         result = record.add(key, fitted)
     precisions = result["average_precision"]
     text = report.voc_text(precisions)
@@ -214,10 +231,10 @@ def _voc(
     with output_folder(out) as made:
         (made / "voc.md").write_text(text + "\n")
         title = f"PASCAL VOC 2012, train to val, features of {wanted.layer}"
-        report.voc_picture(precisions, title, made / "voc.png")
+        report.voc_picture(precisions, title, made / "voc.png", paper=paper)
         write_json(made / "voc.json", description)
     print(text)
-    print(f"wrote voc.png, .md and .json to {out}: {len(pool)} pictures")
+    print(f"wrote voc.png, .md and .json to {out}: {len(images)} pictures")
 
 
 run = partial(command_line.run, main)

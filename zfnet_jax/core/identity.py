@@ -89,7 +89,7 @@ class Difference(NamedTuple):
     now: Any
 
 
-def expect_same(before: Any, now: Any, path: Path, remedy: str = "") -> None:
+def expect_same(before: Any, now: Any, path: Path, remedy: str = "", name: str = "") -> None:
     """Expects what is stored to be made from what there is now.
 
     Args:
@@ -97,11 +97,12 @@ def expect_same(before: Any, now: Any, path: Path, remedy: str = "") -> None:
       now: the identity that there is.
       path: where it is stored.
       remedy: what else than the same can be done, such as "another --out".
+      name: what the data as a whole is called.
 
     Raises:
       ValueError: they are not the same; names the first value that differs.
     """
-    found = difference(before, now)
+    found = difference(before, now, name)
     if found is not None:
         old, new = (_shown(value) for value in found[1:])
         other = f", or {remedy}" if remedy else ""

@@ -6,7 +6,7 @@ that. `decode` makes the 256x256 *frame*; the rest happens here.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -39,19 +39,27 @@ class Preprocessing:
     """
 
     frame: int
-    mean: np.ndarray
+    mean: np.ndarray = field(repr=False)
     scale: Scale = 1.0
     channels: Channels = "rgb"
 
     def __post_init__(self) -> None:
         """Refuses a mean that does not lie over the frame, and a scale that cannot be undone."""
+        if type(self.frame) is not int or self.frame < 1:
+            raise ValueError(f"frame {self.frame!r}: expected a whole number of pixels, 1 or more")
+        if self.channels not in ("rgb", "bgr"):
+            raise ValueError(f"channels {self.channels!r}: expected 'rgb' or 'bgr'")
         if self.mean.shape not in ((self.frame, self.frame, 3), (1, 1, 3)):
             raise ValueError(
                 f"mean of shape {self.mean.shape}: expected "
                 f"({self.frame}, {self.frame}, 3) or (1, 1, 3)"
             )
         scale = np.asarray(self.scale)
-        if scale.shape not in ((), (3,)) or not (np.isfinite(scale) & (scale != 0)).all():
+        if (
+            scale.shape not in ((), (3,))
+            or scale.dtype.kind not in "iuf"
+            or not (np.isfinite(scale) & (scale != 0)).all()
+        ):
             raise ValueError(f"scale {self.scale!r}: expected a number, or three, none of them 0")
 
     def reorder(self, values: Any) -> Any:

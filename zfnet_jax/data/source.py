@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from zfnet_jax.core.summary import summary
 from zfnet_jax.core.text import printable
 
 
@@ -25,6 +26,8 @@ class Example(NamedTuple):
     image: bytes | np.ndarray
     label: int
     name: str
+
+    __repr__ = summary
 
 
 class Source(Protocol):

@@ -22,7 +22,7 @@ from zfnet_jax.zfnet.architecture import ZFNET, Architecture, Conv, Dense
 
 
 class Errors(NamedTuple):
-    """What a net gets wrong, 0..1.
+    """The errors of a net, 0..1.
 
     Attributes:
       train_top1: the share of the training set whose most probable class is wrong.
@@ -39,11 +39,11 @@ class Ablation(NamedTuple):
     """One row of Table 3.
 
     Attributes:
-      name: what the command line and the run's folder call it.
-      title: what the table calls it.
+      name: its name on the command line and in the name of its run's folder.
+      title: its name in the table.
       base: the net that is edited.
       removed: the layers that are taken out.
-      factors: what the widths of other layers are multiplied by.
+      factors: by layer, the factor that its width is multiplied by.
       paper: the errors in the paper.
       paper_parameters: those of the net that the paper trained, of 1,000 classes.
     """
@@ -80,7 +80,7 @@ class Ablation(NamedTuple):
 
 
 def krizhevsky(zfnet: Architecture) -> Architecture:
-    """The net that stands to a ZFNet of any size as Krizhevsky's stands to Fig 3.
+    """The net that differs from a ZFNet of any size as Krizhevsky's differs from Fig 3.
 
     Zeiler & Fergus 2014, sections 3 and 4.1: its first filters are 11x11 where ZFNet's are 7x7,
     all the stride of the first two convolutions is in the first, and norms come before pools.
@@ -167,15 +167,15 @@ def choose(names: Sequence[str]) -> tuple[Ablation, ...]:
     Raises:
       ValueError: there is none of a name.
     """
-    known = [each.name for each in ABLATIONS]
+    known = [ablation.name for ablation in ABLATIONS]
     for name in names:
         if name not in known:
             raise ValueError(f"model {name!r}: expected one of {', '.join(known)}")
-    return tuple(each for each in ABLATIONS if not names or each.name in names)
+    return tuple(ablation for ablation in ABLATIONS if not names or ablation.name in names)
 
 
 def train(ablation: Ablation, config: TrainConfig, seed: int, out: Path, record: Record) -> None:
-    """Trains and scores one model, or goes on with it; does nothing where the record has it.
+    """Trains and scores one model, or continues it; does nothing where the record has it.
 
     Its errors are those of the centre view, over the whole training and validation set.
 
@@ -189,10 +189,10 @@ def train(ablation: Ablation, config: TrainConfig, seed: int, out: Path, record:
     Raises:
       ValueError: the model cannot be trained; named.
     """
-    mine = replace(
+    run_config = replace(
         config, name=ablation.name, architecture=ablation.of(config.architecture), seed=seed
     )
-    splits = open_splits(mine.data, seed)
+    splits = open_splits(run_config.data, seed)
     data = identify(splits)["sha256"]
     key = {"model": ablation.name, "seed": seed, "data": data}
     if record.find(**key):
@@ -200,7 +200,7 @@ def train(ablation: Ablation, config: TrainConfig, seed: int, out: Path, record:
     run = out / f"{ablation.name}-seed{seed}"
     try:
         with locked(run):
-            fit(mine, run)
+            fit(run_config, run)
             draw_training_run(run)
     except ValueError as error:
         raise ValueError(f"model {ablation.name}, seed {seed}: {error}") from error
@@ -215,9 +215,9 @@ def train(ablation: Ablation, config: TrainConfig, seed: int, out: Path, record:
             "classes": len(net.class_names),
             "train_images": len(splits.train),
             "val_images": len(splits.val),
-            "parameters": mine.architecture.parameter_count(len(net.class_names)),
+            "parameters": run_config.architecture.parameter_count(len(net.class_names)),
             **errors._asdict(),
-            "seconds": seconds_of(run, mine.train.batch_size),
+            "seconds": seconds_of(run, run_config.train.batch_size),
         },
     )
 

@@ -1,4 +1,4 @@
-"""Table 3 of Zeiler & Fergus 2014 with one's own numbers: as text, as JSON data, as a figure."""
+"""Table 3 of Zeiler & Fergus 2014 for one's own nets: as text, as JSON data, as a figure."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from zfnet_jax.report.tables import markdown_table, percent
 from zfnet_jax.zfnet.architecture import ZFNET
 
 Parts = Sequence[Mapping[str, Any]]
-"""Of the experiment's record, a trained model each."""
+"""Parts of the experiment's record, one for each trained model and seed."""
 
 _TRAIN, _VAL = "#8c8c8c", "#c1440e"
 
@@ -29,7 +29,7 @@ def table(parts: Parts) -> str:
       parts: at least one; models without any are left out.
 
     Returns:
-      Aligned lines, then those of the paper's conclusions.
+      The table, then one of the paper's conclusions.
     """
     head = [
         *("model", "seeds", "train top-1, 1 view", "val top-1, 1 view", "val top-5, 1 view"),
@@ -39,24 +39,24 @@ def table(parts: Parts) -> str:
     rows = [
         [
             ablation.title,
-            str(len(mine)),
-            *(percent(*spread(_column(mine, name))) for name in Errors._fields),
+            str(len(trained)),
+            *(percent(*spread(_column(trained, name))) for name in Errors._fields),
             *(f"{100 * error:.1f}" for error in ablation.paper),
-            f"{mine[0]['parameters']:,}",
+            f"{trained[0]['parameters']:,}",
             f"{ablation.of(ZFNET).parameter_count(1000):,}",
-            f"{statistics.fmean(part['seconds'] for part in mine) / 60:.1f}",
+            f"{statistics.fmean(part['seconds'] for part in trained) / 60:.1f}",
         ]
-        for ablation, mine in _by_model(parts)
+        for ablation, trained in _by_model(parts)
     ]
     judged = [
         [
-            each.text,
-            percent(*spread(each.margins), sign="+"),
-            f"{100 * each.paper:+.1f}",
-            each.verdict,
+            judgement.text,
+            percent(*spread(judgement.margins), sign="+"),
+            f"{100 * judgement.paper:+.1f}",
+            judgement.verdict,
         ]
-        for each in judge(_by_seed(parts))
-        if each.margins
+        for judgement in judge(_by_seed(parts))
+        if judgement.margins
     ]
     tables = [markdown_table(head, rows)]
     if judged:
@@ -64,74 +64,77 @@ def table(parts: Parts) -> str:
     return "\n\n".join(tables)
 
 
-def describe(parts: Parts) -> dict[str, Any]:
+def to_json(parts: Parts) -> dict[str, Any]:
     """The table as plain JSON data, errors 0..1; a spread is None where there is one seed."""
     return {
         "models": [
             {
                 "name": ablation.name,
                 "title": ablation.title,
-                "parameters": mine[0]["parameters"],
+                "parameters": trained[0]["parameters"],
                 "parameters_at_1000_classes": ablation.of(ZFNET).parameter_count(1000),
-                "seeds": [part["seed"] for part in mine],
-                "mean": {n: spread(_column(mine, n))[0] for n in Errors._fields},
-                "spread": {n: spread(_column(mine, n))[1] for n in Errors._fields},
+                "seeds": [part["seed"] for part in trained],
+                "mean": {n: spread(_column(trained, n))[0] for n in Errors._fields},
+                "spread": {n: spread(_column(trained, n))[1] for n in Errors._fields},
                 "paper": {**ablation.paper._asdict(), "parameters": ablation.paper_parameters},
             }
-            for ablation, mine in _by_model(parts)
+            for ablation, trained in _by_model(parts)
         ],
         "conclusions": [
             {
-                "text": each.text,
-                "margins": list(each.margins),
-                "premises": list(each.premises),
-                "mean": spread(each.margins)[0] if each.margins else None,
-                "spread": spread(each.margins)[1] if each.margins else None,
-                "paper": each.paper,
-                "verdict": each.verdict,
+                "text": judgement.text,
+                "margins": list(judgement.margins),
+                "premises": list(judgement.premises),
+                "mean": spread(judgement.margins)[0] if judgement.margins else None,
+                "spread": spread(judgement.margins)[1] if judgement.margins else None,
+                "paper": judgement.paper,
+                "verdict": judgement.verdict,
             }
-            for each in judge(_by_seed(parts))
+            for judgement in judge(_by_seed(parts))
         ],
         "runs": [dict(part) for part in parts],
     }
 
 
-def plot(parts: Parts, title: str, path: Path) -> None:
-    """Draws training and validation top-1 error of every model, here and in the paper.
+def plot(parts: Parts, title: str, path: Path, *, paper: bool = False) -> None:
+    """Draws training and validation top-1 error of every model.
 
     Args:
       parts: at least one.
       title: of the panel of one's own numbers.
       path: the picture to write.
+      paper: whether the paper's errors, on ImageNet, are drawn in a panel beside them.
     """
     rows = _by_model(parts)
-    figure = Figure(figsize=(11, 1.4 + 0.34 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(11 if paper else 7, 1.4 + 0.34 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
-    here, paper = figure.subplots(1, 2, sharey=True)
-    for place, (ablation, mine) in enumerate(rows):
-        _row(here, place, [errors_of(part) for part in mine])
-        _row(paper, place, [ablation.paper])
-    here.set(title=title, ylim=(len(rows) - 0.4, -0.6))
-    here.set_yticks(range(len(rows)), [ablation.title for ablation, _ in rows])
-    paper.set(title="Zeiler & Fergus 2014, Table 3 (ImageNet)")
-    for axes in (here, paper):
+    panels = figure.subplots(1, 1 + paper, sharey=True, squeeze=False)[0]
+    for line, (ablation, trained) in enumerate(rows):
+        errors = [errors_of(part) for part in trained], [ablation.paper]
+        for axes, values in zip(panels, errors, strict=False):
+            _row(axes, line, values)
+    panels[0].set(title=title, ylim=(len(rows) - 0.4, -0.6))
+    panels[0].set_yticks(range(len(rows)), [ablation.title for ablation, _ in rows])
+    if paper:
+        panels[1].set(title="Zeiler & Fergus 2014, Table 3 (ImageNet)")
+    for axes in panels:
         axes.set(xlabel="top-1 error", xlim=(0, 1))
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-    handles = [here.plot([], [], "o", color=colour)[0] for colour in (_TRAIN, _VAL)]
-    paper.legend(handles, ["training", "validation"], frameon=False)
+    handles = [panels[-1].plot([], [], "o", color=colour)[0] for colour in (_TRAIN, _VAL)]
+    panels[-1].legend(handles, ["training", "validation"], frameon=False)
     figure.savefig(path, dpi=120)
 
 
-def _row(axes: Axes, place: int, errors: Sequence[Errors]) -> None:
+def _row(axes: Axes, line: int, errors: Sequence[Errors]) -> None:
     """One model: a dot for each error, its spread over seeds, and the gap between them."""
     train, val, _ = zip(*errors, strict=True)
-    found = [spread(train), spread(val)]
-    axes.plot([mean for mean, _ in found], [place] * 2, color="#d0d0d0", linewidth=2, zorder=1)
-    for (mean, standard_deviation), colour in zip(found, (_TRAIN, _VAL), strict=True):
+    spreads = [spread(train), spread(val)]
+    axes.plot([mean for mean, _ in spreads], [line] * 2, color="#d0d0d0", linewidth=2, zorder=1)
+    for (mean, standard_deviation), colour in zip(spreads, (_TRAIN, _VAL), strict=True):
         axes.errorbar(
-            mean, place, xerr=standard_deviation, fmt="o", color=colour, markersize=5, capsize=3
+            mean, line, xerr=standard_deviation, fmt="o", color=colour, markersize=5, capsize=3
         )
 
 
@@ -142,8 +145,11 @@ def _column(parts: Parts, name: str) -> list[float]:
 def _by_model(parts: Parts) -> list[tuple[Ablation, Parts]]:
     """The models that there are, in the paper's order, with their parts in that of the seeds."""
     ordered = sorted(parts, key=lambda part: part["seed"])
-    found = [(each, [part for part in ordered if part["model"] == each.name]) for each in ABLATIONS]
-    return [(ablation, mine) for ablation, mine in found if mine]
+    rows = [
+        (ablation, [part for part in ordered if part["model"] == ablation.name])
+        for ablation in ABLATIONS
+    ]
+    return [(ablation, trained) for ablation, trained in rows if trained]
 
 
 def _by_seed(parts: Parts) -> dict[int, dict[str, Errors]]:

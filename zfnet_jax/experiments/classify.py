@@ -16,10 +16,10 @@ from zfnet_jax.experiments.folds import Fold, per_class_accuracy
 GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
 """The values of C that are tried first, for rows of unit length; see `for_unit_rows`."""
 
-MOST_C = 1e5
-"""Where trying larger ones by tens ends, while the largest is the best."""
+C_LIMIT = 1e5
+"""The largest C that is tried: while the largest is the best, one ten times as large follows."""
 
-ALONE = 1.0
+DEFAULT_C = 1.0
 """C where there is one picture a class, and so none to validate with."""
 
 PARTS = 3
@@ -34,8 +34,8 @@ def standardise(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
 
     A feature that does not vary in training becomes 0 everywhere. Where there are more features
     than training pictures all are then expressed in an orthonormal basis of the training rows:
-    what a linear classifier with an L2 penalty learns lies in there, so that nothing changes but
-    the size.
+    the weights of a linear classifier with an L2 penalty lie in their span, so this changes
+    nothing but the size.
 
     Args:
       train: (N, D).
@@ -49,15 +49,15 @@ def standardise(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
         rows.mean(axis=0, dtype=np.float64),
         rows.std(axis=0, dtype=np.float64),
     )
-    # What rounding leaves of a constant does not count as spread.
+    # The rounding errors of a constant are no variation.
     varies = standard_deviation > 1e-6 * np.abs(mean)
     scale = np.where(varies, 1 / np.where(varies, standard_deviation, 1), 0).astype(np.float32)
     parts = [
-        (np.asarray(each, np.float32) - mean.astype(np.float32)) * scale for each in (rows, *others)
+        (np.asarray(part, np.float32) - mean.astype(np.float32)) * scale for part in (rows, *others)
     ]
     if rows.shape[0] < rows.shape[1]:
         basis = np.linalg.qr(parts[0].T)[0]
-        parts = [each @ basis for each in parts]
+        parts = [part @ basis for part in parts]
     return parts
 
 
@@ -77,19 +77,19 @@ def for_unit_rows(fit: Fit, train: np.ndarray) -> Fit:
     return fitted
 
 
-def parts_by_class(labels: np.ndarray, most: int = PARTS) -> np.ndarray:
+def parts_by_class(labels: np.ndarray, limit: int = PARTS) -> np.ndarray:
     """Which part of a cross-validation each picture belongs to, every class over all parts.
 
     Args:
       labels: (N,) int, the pictures of each class in random order.
-      most: parts at most; never more than the smallest class has pictures.
+      limit: parts at most; never more than the smallest class has pictures.
 
     Returns:
       (N,) int, from 0.
     """
     parts = np.zeros(len(labels), int)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    count = min(most, *map(len, members))
+    count = min(limit, *map(len, members))
     for items in members:
         parts[items] = np.arange(len(items)) % count
     return parts
@@ -114,11 +114,11 @@ def choose_c(
       grid: the values to try, ascending; larger ones follow while the largest is the best.
 
     Returns:
-      Of equally good values the smallest; `ALONE` where there is one part.
+      Of equally good values the smallest; `DEFAULT_C` where there is one part.
     """
     count = int(parts.max()) + 1
     if count == 1:
-        return ALONE
+        return DEFAULT_C
 
     def accuracy(c: float) -> float:
         scores = []
@@ -129,11 +129,11 @@ def choose_c(
             scores.append(per_class_accuracy(predicted, labels[held_out]))
         return float(np.mean(scores))
 
-    found = {c: accuracy(c) for c in grid}
-    best = max(found, key=lambda c: found[c])
-    while best == max(found) and 10 * best <= MOST_C:
-        found[10 * best] = accuracy(10 * best)
-        best = max(found, key=lambda c: found[c])
+    accuracies = {c: accuracy(c) for c in grid}
+    best = max(accuracies, key=lambda c: accuracies[c])
+    while best == max(accuracies) and 10 * best <= C_LIMIT:
+        accuracies[10 * best] = accuracy(10 * best)
+        best = max(accuracies, key=lambda c: accuracies[c])
     return best
 
 

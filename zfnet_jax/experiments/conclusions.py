@@ -1,4 +1,4 @@
-"""What Zeiler & Fergus 2014 conclude from Table 3, as margins for any table of that form."""
+"""The conclusions of Zeiler & Fergus 2014 from Table 3, as margins for any table of that form."""
 
 import math
 import statistics
@@ -10,18 +10,18 @@ from zfnet_jax.experiments.spread import spread
 
 
 class Conclusion(NamedTuple):
-    """What the paper concludes from Table 3, as a number that is positive where it holds.
+    """A conclusion of the paper from Table 3, as a number that is positive where it holds.
 
     Attributes:
       text: the conclusion.
-      of: the models that it is about.
-      margin: their errors -> by how much it holds, in errors, 0..1.
-      premise: their errors -> what the layers that it is about cost when they are removed, in
-        errors; where that is nothing, there is nothing to conclude. None without such layers.
+      models: the names of the models that it compares.
+      margin: a function of their errors: by how much it holds, in errors, 0..1.
+      premise: a function of their errors: how much the error grows when the layers in question are
+        removed; where it does not, there is nothing to conclude. None where none are removed.
     """
 
     text: str
-    of: tuple[str, ...]
+    models: tuple[str, ...]
     margin: Callable[..., float]
     premise: Callable[..., float] | None = None
 
@@ -37,7 +37,7 @@ def _matters_little(base: Errors, resized: Errors, without: Errors) -> float:
 
 
 def _cost_of_last(base: Errors, *others: Errors) -> float:
-    """What the net with the most taken out, the last of those compared, loses."""
+    """How much the last net compared, with most layers removed, is worse."""
     return others[-1].val_top1 - base.val_top1
 
 
@@ -101,7 +101,7 @@ CONCLUSIONS = (
 
 
 class Judgement(NamedTuple):
-    """How a conclusion fares.
+    """A conclusion, and by how much it holds.
 
     Attributes:
       text: the conclusion.
@@ -117,7 +117,7 @@ class Judgement(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """In words; "holds" only where 95 % confidence in the mean margin leaves no doubt of it."""
+        """In words; "holds" only where the mean margin's 95 % confidence interval is above 0."""
         from scipy.special import stdtrit  # slow to import
 
         if not self.margins:
@@ -125,16 +125,16 @@ class Judgement(NamedTuple):
         if self.premises and statistics.fmean(self.premises) <= 0:
             return "no subject: removing them costs nothing"
         mean, standard_deviation = spread(self.margins)
-        found = "holds" if mean > 0 else "does not hold"
+        verdict = "holds" if mean > 0 else "does not hold"
         if standard_deviation is None:
-            return f"{found} (one seed)"
+            return f"{verdict} (one seed)"
         count = len(self.margins)
-        doubt = stdtrit(count - 1, 0.975) * standard_deviation / math.sqrt(count)
-        return found if abs(mean) > doubt else f"undecided ({count} seeds)"
+        half_interval = stdtrit(count - 1, 0.975) * standard_deviation / math.sqrt(count)
+        return verdict if abs(mean) > half_interval else f"undecided ({count} seeds)"
 
 
 def judge(errors: Mapping[int, Mapping[str, Errors]]) -> list[Judgement]:
-    """Puts errors into the paper's conclusions, seed by seed.
+    """Evaluates the paper's conclusions for given errors, seed by seed.
 
     Args:
       errors: seed -> model's name -> its errors; models may be missing.
@@ -142,15 +142,15 @@ def judge(errors: Mapping[int, Mapping[str, Errors]]) -> list[Judgement]:
     Returns:
       A judgement of each of `CONCLUSIONS`.
     """
-    paper, judgements = {each.name: each.paper for each in ABLATIONS}, []
-    for each in CONCLUSIONS:
+    paper, judgements = {ablation.name: ablation.paper for ablation in ABLATIONS}, []
+    for text, names, margin, premise in CONCLUSIONS:
         compared = [
-            [models[name] for name in each.of]
-            for models in errors.values()
-            if all(name in models for name in each.of)
+            [by_model[name] for name in names]
+            for by_model in errors.values()
+            if all(name in by_model for name in names)
         ]
-        margins = tuple(each.margin(*found) for found in compared)
-        premises = tuple(each.premise(*found) for found in compared) if each.premise else ()
-        by_paper = each.margin(*(paper[name] for name in each.of))
-        judgements.append(Judgement(each.text, margins, premises, by_paper))
+        margins = tuple(margin(*models) for models in compared)
+        premises = tuple(premise(*models) for models in compared) if premise else ()
+        in_paper = margin(*(paper[name] for name in names))
+        judgements.append(Judgement(text, margins, premises, in_paper))
     return judgements

@@ -214,14 +214,14 @@ def bytes_together(config: TrainConfig, num_classes: int, count: int) -> int:
         mean,
     )
     several = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), one)
-    found = step.lower(*several).compile().memory_analysis()
+    memory = step.lower(*several).compile().memory_analysis()
     states = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(several[0]))
     return (
         2 * states
-        + found.argument_size_in_bytes
-        + found.output_size_in_bytes
-        + found.temp_size_in_bytes
-        - found.alias_size_in_bytes
+        + memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+        - memory.alias_size_in_bytes
     )
 
 

@@ -1,8 +1,9 @@
-"""Table 2 of Zeiler & Fergus 2014 with one's own nets: as text, and as a figure."""
+"""Table 2 of Zeiler & Fergus 2014 for one's own nets: as text, and as a figure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -24,7 +25,7 @@ TOPS = ("top1", "top5")
 _ONE, _FIVE = PAPER[3:5]
 
 Scores = Mapping[int, Sequence[Mapping[str, float]]]
-"""Views -> `evaluate_nets`' result: a dictionary of each net, then of their mean."""
+"""By number of views, what `evaluate_nets` returns: the scores of each net, then of their mean."""
 
 
 def table(names: Sequence[str], scores: Scores) -> str:
@@ -38,7 +39,7 @@ def table(names: Sequence[str], scores: Scores) -> str:
     rows = [
         [
             name,
-            *(f"{100 * (1 - each[number][top]):.1f}" for each in scores.values() for top in TOPS),
+            *(f"{100 * (1 - nets[number][top]):.1f}" for nets in scores.values() for top in TOPS),
         ]
         for number, name in enumerate(_with_mean(names, scores))
     ]
@@ -52,31 +53,36 @@ def views(count: int) -> str:
     return "1 view" if count == 1 else f"{count} views"
 
 
-def plot(names: Sequence[str], scores: Scores, path: Path) -> None:
-    """Draws the error of each net and of their mean, by views, and the paper's.
+def plot(names: Sequence[str], scores: Scores, path: Path, *, paper: bool = False) -> None:
+    """Draws the error of each net and of their mean, by views.
 
     Args:
       names: the nets'.
       scores: as for `table`.
       path: the picture to write.
+      paper: whether the paper's errors, on ImageNet, are drawn beside them.
     """
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    columns = [*map(views, scores), "paper, 10 views"]
+    columns = [*map(views, scores), *["paper, 10 views"] * paper]
     for number, (axes, top) in enumerate(zip(figure.subplots(1, 2), TOPS, strict=True), 1):
-        for place, rows in enumerate(scores.values()):
+        for column, rows in enumerate(scores.values()):
             errors = [1 - row[top] for row in rows]
-            axes.plot([place] * len(names), errors[: len(names)], "o", color="#8c8c8c", alpha=0.7)
-            axes.plot(place, errors[-1], "D", color="#c1440e")
-        axes.plot(len(scores), _ONE[number], "o", color="#8c8c8c", label="one net")
-        axes.plot(len(scores), _FIVE[number], "D", color="#c1440e", label="mean of all")
+            _draw(axes, column, errors[: len(names)], errors[-1])
+        if paper:
+            _draw(axes, len(scores), [_ONE[number]], _FIVE[number])
         axes.set_xticks(range(len(columns)), columns)
         axes.set(title=f"{top[:3]}-{top[3:]} error", xlim=(-0.5, len(columns) - 0.5))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False)
+        axes.legend(axes.lines[:2], ["one net", "mean of all"], frameon=False)
     figure.savefig(path, dpi=120)
+
+
+def _draw(axes: Axes, column: int, errors: Sequence[float], of_mean: float) -> None:
+    axes.plot([column] * len(errors), errors, "o", color="#8c8c8c", alpha=0.7)
+    axes.plot(column, of_mean, "D", color="#c1440e")
 
 
 def _with_mean(names: Sequence[str], scores: Scores) -> list[str]:

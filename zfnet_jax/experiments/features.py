@@ -1,7 +1,7 @@
-"""What the layers of a net say of every picture of a source, computed once and kept.
+"""The features that the layers of a net give of every picture, computed once and kept.
 
 Zeiler & Fergus 2014, sections 5.2 and 5.3: features of fixed layers, seen in the centre view (a
-choice). The feature of the paper's layer n is what its block hands on, so pooled and normalised
+choice). The feature of the paper's layer n is the output of its block, so pooled and normalised
 where the net does that (a choice). Maps that are too large are averaged over a coarser grid.
 """
 
@@ -28,14 +28,15 @@ from zfnet_jax.core.array_file import ArrayFile
 from zfnet_jax.core.checked import expect_one_of
 from zfnet_jax.core.files import read_json, write_text
 from zfnet_jax.data.pipeline import ImageSet
-from zfnet_jax.experiments.image_pool import Pool
+from zfnet_jax.experiments.labelled_images import LabelledImages
 from zfnet_jax.features.image_set_mining import numbered_batches, whole_batch
+from zfnet_jax.networks import net as nets
 from zfnet_jax.networks.function import network_of_raw
-from zfnet_jax.networks.net import Net, describe, digest
+from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet import architecture as architectures
 from zfnet_jax.zfnet.architecture import ZFNET, Architecture, Conv, Dense
 
-MOST_VALUES = 9216
+VALUE_LIMIT = 9216
 """Values a picture at most, by default: those of the paper's pool5, 6 x 6 x 256."""
 
 _ARRAY, _KEY, _DONE = "features.npy", "key.json", "pictures_done.json"
@@ -61,7 +62,7 @@ class Reading(NamedTuple):
         """Values a picture."""
         return int(np.prod((*self.grid, self.shape[-1]) if self.grid else self.shape))
 
-    def describe(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As JSON data."""
         return {**self._asdict(), "values": self.values}
 
@@ -75,18 +76,18 @@ def blocks(arch: Architecture) -> dict[str, str]:
 
 def numbers(arch: Architecture) -> dict[str, int]:
     """By convolution and hidden dense layer, its number in Fig 3, or its place in other nets."""
-    theirs = {layer: number for number, layer in enumerate(blocks(ZFNET), start=1)}
-    mine = {layer: number for number, layer in enumerate(blocks(arch), start=1)}
-    return {layer: theirs[layer] for layer in mine} if mine.keys() <= theirs.keys() else mine
+    of_zfnet = {layer: number for number, layer in enumerate(blocks(ZFNET), start=1)}
+    own = {layer: number for number, layer in enumerate(blocks(arch), start=1)}
+    return {layer: of_zfnet[layer] for layer in own} if own.keys() <= of_zfnet.keys() else own
 
 
-def reading(arch: Architecture, layer: str, most_values: int = MOST_VALUES) -> Reading:
+def reading(arch: Architecture, layer: str, value_limit: int = VALUE_LIMIT) -> Reading:
     """Where a layer's feature is read, and over which grid its maps are averaged.
 
     Args:
       arch: the net's layers.
       layer: a convolution or a hidden dense layer.
-      most_values: values a picture at most; the grid is the finest square one that keeps to it.
+      value_limit: values a picture at most; the grid is the finest square one that keeps to it.
 
     Returns:
       The reading.
@@ -98,12 +99,12 @@ def reading(arch: Architecture, layer: str, most_values: int = MOST_VALUES) -> R
     expect_one_of("layer", layer, ends)
     shape = arch.shapes()[ends[layer]]
     size = int(np.prod(shape))
-    if size <= most_values:
+    if size <= value_limit:
         return Reading(layer, ends[layer], shape, None)
-    side = int((most_values // shape[-1]) ** 0.5) if len(shape) == 3 else 0
+    side = int((value_limit // shape[-1]) ** 0.5) if len(shape) == 3 else 0
     if side < 1:
         raise ValueError(
-            f"{most_values} values a picture: expected at least the {shape[-1]} of {layer}"
+            f"{value_limit} values a picture: expected at least the {shape[-1]} of {layer}"
         )
     grid = min(side, shape[0]), min(side, shape[1])
     return Reading(layer, ends[layer], shape, grid)
@@ -124,7 +125,7 @@ def averaging(size: int, cells: int) -> np.ndarray:
 
 def compute(
     net: Net,
-    pool: Pool,
+    images: LabelledImages,
     readings: Sequence[Reading],
     cache_folder: Path,
     *,
@@ -136,7 +137,7 @@ def compute(
 
     Args:
       net: the net.
-      pool: the pictures.
+      images: the pictures.
       readings: which features.
       cache_folder: where they are kept, a folder for each layer; features of another net, of other
         pictures or read otherwise are computed anew, which is said.
@@ -145,89 +146,95 @@ def compute(
     Returns:
       By layer, (N, values) float32, memory-mapped and read-only.
     """
-    source = _identity(net, pool)
-    keys = {each.layer: identity.of_json([source, each.describe()]) for each in readings}
+    source = _identity(net, images)
+    keys = {reading.layer: identity.of_json([source, reading.to_json()]) for reading in readings}
     cache_folder.mkdir(parents=True, exist_ok=True)
     with FileLock(cache_folder / "lock"):
         missing = []
-        for each in readings:
-            place = cache_folder / each.layer
-            if (place / _KEY).exists() and read_json(place / _KEY) == keys[each.layer]:
+        for reading in readings:
+            folder = cache_folder / reading.layer
+            if (folder / _KEY).exists() and read_json(folder / _KEY) == keys[reading.layer]:
                 continue
-            if place.exists():
-                print(f"{place}: features of another net, source or setting; computing them anew")
-            missing.append(each)
+            if folder.exists():
+                print(f"{folder}: features of another net, source or setting; computing them anew")
+            missing.append(reading)
         if missing:
             unfinished = cache_folder / "unfinished"
-            _compute(net, pool, missing, keys, unfinished, batch_size)
-            for each in missing:
-                place = cache_folder / each.layer
-                shutil.rmtree(place, ignore_errors=True)
-                os.replace(unfinished / each.layer, place)
+            _compute(net, images, missing, keys, unfinished, batch_size)
+            for reading in missing:
+                folder = cache_folder / reading.layer
+                shutil.rmtree(folder, ignore_errors=True)
+                os.replace(unfinished / reading.layer, folder)
             shutil.rmtree(unfinished)
-    return {each.layer: np.load(cache_folder / each.layer / _ARRAY, "r") for each in readings}
+    return {
+        reading.layer: np.load(cache_folder / reading.layer / _ARRAY, "r") for reading in readings
+    }
 
 
 def _compute(
     net: Net,
-    pool: Pool,
+    images: LabelledImages,
     readings: Sequence[Reading],
     keys: dict[str, str],
     folder: Path,
     batch_size: int,
 ) -> None:
-    """Fills a folder for each reading, from the picture on that an earlier call has come to."""
-    files, done = _take_up(pool, readings, keys, folder)
-    frames = ImageSet.of(pool, net.preprocessing.frame, cache_gib=0)
+    """Fills a folder for each reading, from where an earlier call was stopped."""
+    files, done = _take_up(images, readings, keys, folder)
+    frames = ImageSet.of(images, net.preprocessing.frame, cache_gib=0)
     size = whole_batch(frames, batch_size)
-    go_up = _compiled(tuple(readings))
+    read = _compiled(tuple(readings))
     mesh = devices.make_mesh().local_mesh
     function = jax.device_put(network_of_raw(net), devices.replicated(mesh))
     with tqdm(
         numbered_batches(frames, size, done),
         "features",
-        total=-(-(len(pool) - done) // size),
+        total=-(-(len(images) - done) // size),
         disable=None,
         leave=False,
         unit="batch",
     ) as bar:
         for raw, numbers, _ in bar:
-            found = go_up(function, jax.device_put(raw, devices.by_example(mesh)))
-            counted = numbers >= 0
+            values = read(function, jax.device_put(raw, devices.by_example(mesh)))
+            real = numbers >= 0
             for layer, file in files.items():
-                file.write(numbers[counted], np.asarray(found[layer])[counted])
+                file.write(numbers[real], np.asarray(values[layer])[real])
             write_text(folder / _DONE, json.dumps(int(numbers.max()) + 1) + "\n")
 
 
 def _take_up(
-    pool: Pool, readings: Sequence[Reading], keys: dict[str, str], folder: Path
+    images: LabelledImages, readings: Sequence[Reading], keys: dict[str, str], folder: Path
 ) -> tuple[dict[str, ArrayFile], int]:
-    """Each reading's array, and of how many pictures all of them are there."""
-    places = {each: folder / each.layer for each in readings}
+    """Each reading's array, and the number of pictures that all of them have."""
+    folders = {reading.layer: folder / reading.layer for reading in readings}
     if (folder / _DONE).exists() and all(
-        (place / _KEY).exists() and read_json(place / _KEY) == keys[each.layer]
-        for each, place in places.items()
+        (inside / _KEY).exists() and read_json(inside / _KEY) == keys[layer]
+        for layer, inside in folders.items()
     ):
-        files = {each.layer: ArrayFile.open(place / _ARRAY) for each, place in places.items()}
+        files = {layer: ArrayFile.open(inside / _ARRAY) for layer, inside in folders.items()}
         return files, read_json(folder / _DONE)
     shutil.rmtree(folder, ignore_errors=True)
     files = {}
-    for each, place in places.items():
-        place.mkdir(parents=True)
-        files[each.layer] = ArrayFile.create(place / _ARRAY, (len(pool), each.values), np.float32)
-        write_text(place / _KEY, json.dumps(keys[each.layer]) + "\n")
+    for reading in readings:
+        layer, inside = reading.layer, folders[reading.layer]
+        inside.mkdir(parents=True)
+        shape = len(images), reading.values
+        files[layer] = ArrayFile.create(inside / _ARRAY, shape, np.float32)
+        write_text(inside / _KEY, json.dumps(keys[layer]) + "\n")
     return files, 0
 
 
 @cache
 def _compiled(readings: tuple[Reading, ...]) -> Callable[[Partial, Array], dict[str, Array]]:
-    def go_up(function: Partial, raw: Array) -> dict[str, Array]:
+    def read(function: Partial, raw: Array) -> dict[str, Array]:
         _, activations = function(raw)
-        return {each.layer: _reduce(activations[each.at], each.grid) for each in readings}
+        return {
+            reading.layer: _reduce(activations[reading.at], reading.grid) for reading in readings
+        }
 
     mesh = devices.make_mesh().local_mesh
     cut = devices.by_example(mesh)
-    return compilation.jit(go_up, in_shardings=(devices.replicated(mesh), cut), out_shardings=cut)
+    return compilation.jit(read, in_shardings=(devices.replicated(mesh), cut), out_shardings=cut)
 
 
 def _reduce(maps: Array, grid: tuple[int, int] | None) -> Array:
@@ -241,13 +248,15 @@ def identify(net: Net) -> str:
     """A digest of what a net computes from a picture."""
     arrays = {"params": net.params, "mean": net.preprocessing.mean}
     architecture = architectures.to_json(net.architecture)
-    return identity.of_json([digest(arrays), describe(net)["preprocessing"], architecture])
+    return identity.of_json(
+        [identity.of_arrays(arrays), nets.to_json(net)["preprocessing"], architecture]
+    )
 
 
-def identify_pictures(pool: Pool) -> str:
-    """A digest of which pictures a pool holds, of what is in them, and of their classes."""
-    return identity.of_json([pool.identity, pool.labels.tolist(), pool.class_names])
+def identify_pictures(images: LabelledImages) -> str:
+    """A digest of which pictures there are, of their contents, and of their classes."""
+    return identity.of_json([images.identity, images.labels.tolist(), images.class_names])
 
 
-def _identity(net: Net, pool: Pool) -> str:
-    return identity.of_json([__version__, identify(net), pool.identity])
+def _identity(net: Net, images: LabelledImages) -> str:
+    return identity.of_json([__version__, identify(net), images.identity])

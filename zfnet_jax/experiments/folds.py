@@ -12,14 +12,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-MOST_TEST = 50
-"""The paper's test images a class."""
+TEST_LIMIT = 50
+"""The paper's test images a class, at most."""
 
 ShortClasses = Literal["refuse", "leave-out"]
 
 
 class Fold(NamedTuple):
-    """One draw of pictures.
+    """The pictures of one draw.
 
     Attributes:
       classes: (K,) int, the labels that take part, ascending.
@@ -41,7 +41,7 @@ class Short(NamedTuple):
 
 def as_text(short: Sequence[Short]) -> str:
     """Classes with their numbers of pictures, for a message."""
-    return ", ".join(f"{each.name} ({each.pictures})" for each in short)
+    return ", ".join(f"{name} ({pictures})" for name, pictures in short)
 
 
 def make_fold(
@@ -51,7 +51,7 @@ def make_fold(
     fold: int,
     *,
     seed: int = 0,
-    most_test: int = MOST_TEST,
+    test_limit: int = TEST_LIMIT,
     short_classes: ShortClasses = "refuse",
 ) -> tuple[Fold, list[Short]]:
     """Draws n training pictures of each class, and test pictures.
@@ -64,8 +64,9 @@ def make_fold(
       n: training pictures a class, 1 or more.
       fold: which draw, from 0.
       seed: of all draws.
-      most_test: test pictures a class at most.
-      short_classes: what becomes of a class with fewer than n + 1 pictures.
+      test_limit: test pictures a class at most.
+      short_classes: "refuse" raises where a class has fewer than n + 1 pictures, "leave-out"
+        leaves that class out.
 
     Returns:
       The fold, and the classes that were left out.
@@ -74,38 +75,47 @@ def make_fold(
       ValueError: a class is too small and none may be left out, or fewer than two classes remain.
     """
     members = [np.flatnonzero(labels == label) for label in range(len(class_names))]
-    fit = np.array([len(each) > n for each in members], bool)
-    short = [Short(class_names[k], len(members[k])) for k in np.flatnonzero(~fit).tolist()]
+    large = np.array([len(items) > n for items in members], bool)
+    short = [Short(class_names[k], len(members[k])) for k in np.flatnonzero(~large).tolist()]
     if short and short_classes == "refuse":
         more = f" and {len(short) - 5} more" if len(short) > 5 else ""
         raise ValueError(
             f"too few pictures in {as_text(short[:5])}{more}: expected at least {n + 1} in every "
-            f"class, {n} to train with and 1 to test with; --short-classes leave-out goes on "
-            "without them"
+            f"class, {n} to train with and 1 to test with; {_remedy(n, members, large)}"
         )
-    if fit.sum() < 2:
+    if large.sum() < 2:
         raise ValueError(
-            f"{fit.sum()} of {len(fit)} classes have more than {n} pictures: expected at least 2"
+            f"{large.sum()} of {len(large)} classes have more than {n} pictures: expected at "
+            f"least 2; {_remedy(n, members, large)}"
         )
     orders = [
         items[_shuffle(seed, fold, name, len(items))]
-        for name, items, fits in zip(class_names, members, fit, strict=True)
+        for name, items, fits in zip(class_names, members, large, strict=True)
         if fits
     ]
     train = np.stack([order[:n] for order in orders], axis=1).ravel()
-    test = np.concatenate([order[max(n, len(order) - most_test) :] for order in orders])
-    return Fold(np.flatnonzero(fit), train, test), short
+    test = np.concatenate([order[max(n, len(order) - test_limit) :] for order in orders])
+    return Fold(np.flatnonzero(large), train, test), short
+
+
+def _remedy(n: int, members: Sequence[np.ndarray], large: np.ndarray) -> str:
+    """What to ask for so that pictures can be drawn."""
+    smallest, leave_out = min(map(len, members)), "--short-classes leave-out goes on without them"
+    fewer = f"ask for {smallest - 1} a class or fewer"
+    if large.sum() < 2:  # there is nothing to go on with
+        return fewer if smallest > 1 else "add pictures"
+    return f"{fewer}, or {leave_out}" if smallest > 1 else leave_out
 
 
 def _shuffle(seed: int, fold: int, name: str, count: int) -> np.ndarray:
     """An order of a class's pictures that does not depend on which other classes there are."""
-    lot = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8]
-    rng = np.random.default_rng([seed, fold, int.from_bytes(lot, "big")])
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8]
+    rng = np.random.default_rng([seed, fold, int.from_bytes(digest, "big")])
     return rng.permutation(count)
 
 
 def per_class_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """The mean over classes of the part of each class's pictures that is predicted right.
+    """The mean over classes of the share of each class's pictures whose class is predicted.
 
     Args:
       predicted: (N,) int.

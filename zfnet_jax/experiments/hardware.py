@@ -1,4 +1,4 @@
-"""What an experiment ran on, in words, for the files that hold its times."""
+"""The hardware that an experiment ran on, in words, for the files that hold its times."""
 
 import itertools
 import platform
@@ -9,7 +9,7 @@ import jax
 from zfnet_jax.core.devices import processors
 
 
-def describe() -> str:
+def in_words() -> str:
     """The devices, the processors that this process may use, and JAX's version, in one line."""
     devices = jax.devices()
     name = processor_name() if devices[0].platform == "cpu" else devices[0].device_kind
@@ -18,7 +18,7 @@ def describe() -> str:
 
 
 def processor_name() -> str:
-    """What the operating system calls the processor."""
+    """The processor's name, as the operating system gives it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         with info.open() as lines:

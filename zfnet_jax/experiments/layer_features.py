@@ -1,4 +1,4 @@
-"""What each layer of a net is worth: linear classifiers on the features of every layer.
+"""Linear classifiers on the features of every layer of a net.
 
 Zeiler & Fergus 2014, section 5.3 and Table 7: a linear SVM or a softmax on the first n layers. The
 SVM is scikit-learn's, one class against the others (a choice).
@@ -25,20 +25,20 @@ def fit_svm(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A linear SVM as a `Fit`: its scores are distances from each class's plane.
 
-    Solved in the dual from the products of all pairs of training rows, which are computed once for
-    all classes; LinearSVC goes through every row's features for each class again and again. A
-    class that has no picture here scores lowest.
+    It is solved in the dual from the products of all pairs of training rows, which are computed
+    once for all classes; LinearSVC would read every row many times for each class. A class that
+    has no picture here gets the score -infinity.
     """
     machine = OneVsRestClassifier(SVC(C=c, kernel="precomputed"))
     machine.fit(features @ features.T, labels)
 
     def scores(tested: np.ndarray) -> np.ndarray:
-        found = machine.decision_function(tested @ features.T)
-        # Of two classes there is one plane.
-        found = np.stack([-found, found], axis=1) if found.ndim == 1 else found
-        every = np.full((len(tested), classes), -np.inf)
-        every[:, machine.classes_] = found
-        return every
+        distances = machine.decision_function(tested @ features.T)
+        if distances.ndim == 1:  # of two classes there is one plane
+            distances = np.stack([-distances, distances], axis=1)
+        all_classes = np.full((len(tested), classes), -np.inf)
+        all_classes[:, machine.classes_] = distances
+        return all_classes
 
     return scores
 
@@ -63,26 +63,26 @@ def layer_features(
       folds: which pictures train and test.
       classifiers: names in `FITS`.
       record: where each finished part goes.
-      net: what the net is called there.
+      net: the name of the net in the record.
       c: inverse strength of the penalty, for rows of unit length; None chooses it inside
         each training part.
     """
-    every = list(itertools.product(features, range(len(folds))))
-    for layer, fold in tqdm(every, net, disable=None, leave=False, unit="fold"):
+    wanted = list(itertools.product(features, range(len(folds))))
+    for layer, fold in tqdm(wanted, net, disable=None, leave=False, unit="fold"):
         keys = {
-            each: {"net": net, "layer": layer, "classifier": each, "fold": fold}
-            for each in classifiers
+            name: {"net": net, "layer": layer, "classifier": name, "fold": fold}
+            for name in classifiers
         }
-        missing = [each for each, key in keys.items() if record.find(**key) is None]
+        missing = [name for name, key in keys.items() if record.find(**key) is None]
         if not missing:
             continue
         parts = split(features[layer], labels, folds[fold])
-        for each in missing:
-            record.add(keys[each], score(FITS[each], parts, c)._asdict())
+        for name in missing:
+            record.add(keys[name], score(FITS[name], parts, c)._asdict())
 
 
 class Row(NamedTuple):
-    """The folds of one number together.
+    """One line of the table: the folds of a layer and a classifier together.
 
     Attributes:
       net: which net.
@@ -108,8 +108,8 @@ def rows(parts: Sequence[dict[str, Any]], layers: Sequence[str]) -> list[Row]:
       parts: of the record.
       layers: those of the net, in the table's order, which need not be that of the parts.
     """
-    found: dict[tuple[str, str, str], list[float]] = {}
+    accuracies: dict[tuple[str, str, str], list[float]] = {}
     for part in sorted(parts, key=lambda part: layers.index(part["layer"])):
         key = part["net"], part["layer"], part["classifier"]
-        found.setdefault(key, []).append(part["accuracy"])
-    return [Row(*key, *spread(values), len(values)) for key, values in found.items()]
+        accuracies.setdefault(key, []).append(part["accuracy"])
+    return [Row(*key, *spread(values), len(values)) for key, values in accuracies.items()]

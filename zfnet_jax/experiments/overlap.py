@@ -7,8 +7,8 @@ and threshold are choices, since the paper gives none.
 A picture is compared by the centre square that the network sees, grey and `SIDE` pixels wide. A
 copy that lost 5 % at its borders hardly correlates more with its original than another picture of
 the same kind, so the pair's correlation is the highest over shifts by up to `SHIFT` pixels and a
-view closer by `CLOSER` of either picture. Only pairs that a sieve lets through are compared that
-closely: one matrix product per block over versions of half the width.
+view of either picture that shows `CLOSER` of its side. Only pairs that pass a sieve are compared
+in this way: the sieve is one matrix product per block over versions of half the width.
 """
 
 from collections.abc import Callable
@@ -31,16 +31,17 @@ SIDE, SHIFT, CLOSER = 26, 1, 0.95
 """Pixels of a small grey version, how many it is shifted by, and the side of the closer view."""
 
 SIEVE = 0.7
-"""The correlation at half the width from which on a pair is compared closely."""
+"""The correlation at half the width that a pair needs to be compared closely."""
 
 THRESHOLD = 0.9
-"""The correlation of near-duplicates: see tests/test_overlap.py and benchmarks/overlap.py."""
+"""The correlation from which on pictures count as near-duplicates; benchmarks/overlap.py
+measures how many planted copies reach it."""
 
 FLAT = 1.0
 """Grey levels: a picture whose pixels' standard deviation is lower correlates with nothing."""
 
-MOST_PAIRS = 1_000_000
-"""How many pairs are listed at most."""
+PAIR_LIMIT = 1_000_000
+"""The largest number of pairs that is listed."""
 
 _DECODED = 64  # pixels, so that the smaller versions are averages
 _BATCH = 64  # pictures decoded at a time
@@ -70,7 +71,7 @@ def small_grey(source: Source, title: str = "pictures") -> np.ndarray:
 
     Args:
       source: the pictures.
-      title: what the progress bar calls them.
+      title: their name in the progress bar.
 
     Returns:
       (N, 2, SIDE, SIDE) uint8: of the centre square, and of its middle, by `CLOSER` smaller.
@@ -90,7 +91,7 @@ def small_grey(source: Source, title: str = "pictures") -> np.ndarray:
 
 
 def is_flat(small: np.ndarray) -> np.ndarray:
-    """Which pictures show so little that they are compared with nothing: (N,) bool."""
+    """The pictures whose grey values hardly vary, which are compared with nothing: (N,) bool."""
     return np.asarray(_coarse(small)).std(axis=(1, 2)) < FLAT
 
 
@@ -111,16 +112,16 @@ def near_duplicates(
     Args:
       first: (N, 2, SIDE, SIDE) uint8, a collection's `small_grey`.
       second: (M, 2, SIDE, SIDE) uint8, another's; None for pairs of different pictures of one.
-      threshold: the least correlation of a pair, SIEVE..1, 1 exclusive.
+      threshold: the lowest correlation of a pair, SIEVE..1, 1 exclusive.
       mirrored: also against the mirror images, as the net sees them in training.
       rows: pictures of the first collection in a block.
       columns: pictures of the second.
 
     Returns:
-      The pairs; of a pair found both ways the better.
+      The pairs; of a pair that is found as it is and mirrored, the one of higher correlation.
 
     Raises:
-      ValueError: the threshold is out of range, or there are more than `MOST_PAIRS` pairs.
+      ValueError: the threshold is out of range, or there are more than `PAIR_LIMIT` pairs.
     """
     if not SIEVE <= threshold < 1:
         raise ValueError(f"threshold {threshold}: expected {SIEVE}..1, 1 exclusive")
@@ -131,7 +132,7 @@ def near_duplicates(
         for left in range(0, len(second), columns)
         if not within or top < left + columns - 1
     ]
-    found: list[Pairs] = []
+    in_blocks: list[Pairs] = []
     height, width = min(rows, len(first)), min(columns, len(second))
     bar = tqdm(blocks, "matching", unit="block", delay=2, disable=None)
     with ThreadPoolExecutor(processors()) as pool, bar:
@@ -149,19 +150,19 @@ def near_duplicates(
                 value = np.concatenate(list(parts))
                 near = value >= threshold
                 pair = i[near] + top, j[near] + left, value[near]
-                found.append(Pairs(*pair, np.full(near.sum(), turned)))
-            if sum(len(each.first) for each in found) > MOST_PAIRS:
+                in_blocks.append(Pairs(*pair, np.full(near.sum(), turned)))
+            if sum(len(pairs.first) for pairs in in_blocks) > PAIR_LIMIT:
                 raise ValueError(
-                    f"more than {MOST_PAIRS:,} pairs at threshold {threshold}: expected fewer, "
+                    f"more than {PAIR_LIMIT:,} pairs at threshold {threshold}: expected fewer, "
                     "with a higher threshold or without pictures that are all alike"
                 )
-    return _best_first(found)
+    return _best_first(in_blocks)
 
 
-def _best_first(found: list[Pairs]) -> Pairs:
+def _best_first(in_blocks: list[Pairs]) -> Pairs:
     """All pairs in order, each once."""
     nothing = Pairs(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.float32, bool)))
-    pairs = Pairs(*map(np.concatenate, zip(nothing, *found, strict=True)))
+    pairs = Pairs(*map(np.concatenate, zip(nothing, *in_blocks, strict=True)))
     order = np.lexsort((pairs.mirrored, pairs.second, pairs.first, -pairs.correlation))
     pairs = Pairs(*(column[order] for column in pairs))
     _, once = np.unique(np.stack(pairs[:2]), axis=1, return_index=True)
@@ -169,7 +170,7 @@ def _best_first(found: list[Pairs]) -> Pairs:
 
 
 def _filled(small: np.ndarray, count: int) -> np.ndarray:
-    """With flat pictures up to a count, which correlate with nothing, so that shapes stay few."""
+    """The pictures and flat ones, which correlate with nothing, up to a count; shapes stay few."""
     return np.pad(small, ((0, count - len(small)), *((0, 0),) * 3))
 
 

@@ -1,9 +1,8 @@
-"""The finished parts of an experiment, kept in a file after each, so that a stop costs one part.
+"""The finished parts of an experiment, kept in a file after each: a stop loses one part at most.
 
-One experiment may be made on several machines, so that each part says on which it was.
+One experiment may run on several machines, so each part holds the one that it ran on.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Collection, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from zfnet_jax.core import identity as identities
 from zfnet_jax.core.files import read_json, write_text
 from zfnet_jax.experiments import hardware
 
@@ -19,11 +19,11 @@ FILE = "parts.json"
 
 
 class Record:
-    """What an experiment has found so far, in OUT/parts.json.
+    """The results of an experiment so far, in OUT/parts.json.
 
     Attributes:
       identity: what all parts have in common, as JSON data.
-      parts: a JSON object for each finished part, its key, what was found and `hardware`, in order.
+      parts: a JSON object for each finished part, its key, its results and `hardware`, in order.
     """
 
     def __init__(
@@ -63,17 +63,16 @@ class Record:
         for key in {**kept["of"], **self.identity}:
             if key in self._later and not (key in kept["of"] and key in self.identity):
                 continue
-            found = _difference(kept["of"].get(key), self.identity.get(key), key)
-            if found is not None:
-                differences[key] = found
-        for key, (name, then, now) in differences.items():
+            difference = identities.difference(kept["of"].get(key), self.identity.get(key), key)
+            if difference is not None:
+                differences[key] = difference
+        for key in differences:
             if key not in renewing:
-                raise ValueError(
-                    f"{name} {json.dumps(now)}: {self._path} was started with {json.dumps(then)}; "
-                    "expected the same, or another --out"
+                identities.expect_same(
+                    kept["of"].get(key), self.identity.get(key), self._path, "another --out", key
                 )
         if differences:
-            aside = self._path.with_suffix(f".{_digest(kept['of'])}.json")
+            aside = self._path.with_suffix(f".{identities.of_json(kept['of'])[:8]}.json")
             os.replace(self._path, aside)
             voiding = " and ".join(differences)
             print(f"{self._path}: parts of another {voiding}, now in {aside.name}; beginning anew")
@@ -85,12 +84,12 @@ class Record:
         """The finished part with this key, if there is one."""
         return next((part for part in self.parts if key.items() <= part.items()), None)
 
-    def add(self, key: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    def add(self, key: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
         """Keeps a part, and takes up those of other processes.
 
         Args:
-          key: what `find` knows it by.
-          found: the rest of it.
+          key: the values that `find` looks for.
+          results: its other values.
 
         Returns:
           The part that is kept: another process's, if that had this key first.
@@ -101,24 +100,8 @@ class Record:
             first = self.find(**key)
             if first is not None:
                 return first
-            part = {**key, **found, "hardware": hardware.describe()}
+            part = {**key, **results, "hardware": hardware.in_words()}
             self.parts.append(part)
             kept = {"of": self.identity, "parts": self.parts}
             write_text(self._path, json.dumps(kept, indent=1) + "\n")
             return part
-
-
-def _difference(then: Any, now: Any, name: str) -> tuple[str, Any, Any] | None:
-    """The first value in which JSON data differs, by its name; a missing one counts as null."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        pairs = [(f"{name}.{key}", then.get(key), now.get(key)) for key in {**then, **now}]
-    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
-        pairs = [(f"{name}[{at}]", *pair) for at, pair in enumerate(zip(then, now, strict=True))]
-    else:
-        return None if then == now else (name, then, now)
-    found = (_difference(old, new, inner) for inner, old, new in pairs)
-    return next(filter(None, found), None)
-
-
-def _digest(data: Any) -> str:
-    return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:8]

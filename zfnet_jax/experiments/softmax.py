@@ -19,7 +19,7 @@ from zfnet_jax.core import compilation
 TOLERANCE = 1e-4
 """The largest gradient that counts as none, of the objective per example; scikit-learn's."""
 
-_MEMORY, _MOST_STEPS = 10, 2000
+_MEMORY, _STEP_LIMIT = 10, 2000
 
 
 class Softmax(NamedTuple):
@@ -53,7 +53,7 @@ def fit(
     *,
     tolerance: float = TOLERANCE,
 ) -> Softmax:
-    """The softmax of least objective, by L-BFGS over all pictures at once.
+    """The softmax that minimises the objective, by L-BFGS over all pictures at once.
 
     Args:
       features: (N, D) float32, standardised.
@@ -63,12 +63,11 @@ def fit(
       tolerance: the largest element of the gradient at which to stop.
 
     Returns:
-      The softmax. The objective is convex, and with the penalty all kernels of least objective
-      are one.
+      The softmax. The objective is strictly convex in the kernel, so the minimum has one kernel.
     """
-    given = jnp.asarray(features, jnp.float32), jnp.asarray(labels, jnp.int32)
-    found = _compiled(classes)(*given, jnp.float32(c), jnp.float32(tolerance))
-    return Softmax(*map(np.asarray, found))
+    pictures = jnp.asarray(features, jnp.float32), jnp.asarray(labels, jnp.int32)
+    softmax = _compiled(classes)(*pictures, jnp.float32(c), jnp.float32(tolerance))
+    return Softmax(*map(np.asarray, softmax))
 
 
 @cache
@@ -80,7 +79,7 @@ def _compiled(classes: int) -> Callable[[Array, Array, Array, Array], Softmax]:
             return objective(softmax, features, labels, c)
 
         def steepest(gradient: Any) -> Array:
-            return jnp.maximum(*(jnp.abs(each).max() for each in jax.tree.leaves(gradient)))
+            return jnp.maximum(*(jnp.abs(leaf).max() for leaf in jax.tree.leaves(gradient)))
 
         value_and_gradient = optax.value_and_grad_from_state(value)
 
@@ -96,10 +95,10 @@ def _compiled(classes: int) -> Callable[[Array, Array, Array, Array], Softmax]:
         def unfinished(carried: tuple[Softmax, Any, Array]) -> Array:
             _, state, slope = carried
             steps: Any = optax.tree_utils.tree_get(state, "count")
-            return (slope > tolerance) & (steps < _MOST_STEPS)
+            return (slope > tolerance) & (steps < _STEP_LIMIT)
 
         nothing = Softmax(jnp.zeros((features.shape[1], classes)), jnp.zeros(classes))
-        # Features that say nothing leave nothing to do, and no direction to do it in.
+        # Where all features are zero the gradient is too, and L-BFGS has no direction.
         start = nothing, optimiser.init(nothing), steepest(jax.grad(value)(nothing))
         return jax.lax.while_loop(unfinished, step, start)[0]
 

@@ -1,4 +1,4 @@
-"""What a net has learned on one data set is worth on another: a new softmax on fixed layers.
+"""The worth of a net's features on other pictures: a new softmax on fixed layers.
 
 Zeiler & Fergus 2014, section 5.2, Tables 4 to 6 and Fig 9: n training images a class, the mean of
 per-class accuracies over folds, beside the same architecture trained from random weights.
@@ -17,8 +17,8 @@ from zfnet_jax.config import TrainConfig
 from zfnet_jax.core.files import write_text
 from zfnet_jax.data.voc import Voc, average_precision
 from zfnet_jax.experiments.classify import PARTS, choose_c, for_unit_rows, score, split, standardise
-from zfnet_jax.experiments.folds import MOST_TEST, Fold, Short, ShortClasses, make_fold
-from zfnet_jax.experiments.image_pool import Pool
+from zfnet_jax.experiments.folds import TEST_LIMIT, Fold, Short, ShortClasses, make_fold
+from zfnet_jax.experiments.labelled_images import LabelledImages
 from zfnet_jax.experiments.record import Record
 from zfnet_jax.experiments.softmax import fit_softmax
 from zfnet_jax.experiments.spread import spread
@@ -39,67 +39,69 @@ class Plan:
       counts: training pictures a class, each value in turn.
       folds: draws for each.
       seed: of all draws.
-      most_test: test pictures a class at most.
-      short_classes: what becomes of classes with too few pictures.
+      test_limit: test pictures a class at most.
+      short_classes: "refuse" or "leave-out", for classes with too few pictures.
     """
 
     counts: tuple[int, ...]
     folds: int = 5
     seed: int = 0
-    most_test: int = MOST_TEST
+    test_limit: int = TEST_LIMIT
     short_classes: ShortClasses = "refuse"
 
-    def draw(self, pool: Pool, n: int, fold: int) -> Fold:
+    def draw(self, images: LabelledImages, n: int, fold: int) -> Fold:
         """One fold."""
-        return self._draw(pool, n, fold)[0]
+        return self._draw(images, n, fold)[0]
 
-    def short(self, pool: Pool) -> dict[int, list[Short]]:
+    def short(self, images: LabelledImages) -> dict[int, list[Short]]:
         """By count, the classes that are left out; ValueError where none may be."""
-        return {n: self._draw(pool, n, 0)[1] for n in self.counts}
+        return {n: self._draw(images, n, 0)[1] for n in self.counts}
 
-    def _draw(self, pool: Pool, n: int, fold: int) -> tuple[Fold, list[Short]]:
+    def _draw(self, images: LabelledImages, n: int, fold: int) -> tuple[Fold, list[Short]]:
         return make_fold(
-            pool.labels,
-            pool.class_names,
+            images.labels,
+            images.class_names,
             n,
             fold,
             seed=self.seed,
-            most_test=self.most_test,
+            test_limit=self.test_limit,
             short_classes=self.short_classes,
         )
 
 
-def transfer(features: Any, pool: Pool, plan: Plan, record: Record, c: float | None = None) -> None:
+def transfer(
+    features: Any, images: LabelledImages, plan: Plan, record: Record, c: float | None = None
+) -> None:
     """Trains a softmax on fixed features for every count and fold that the record lacks.
 
     Args:
-      features: (N, D) of the pool's pictures, may be memory-mapped.
-      pool: the pictures.
+      features: (N, D) of the images's pictures, may be memory-mapped.
+      images: the pictures.
       plan: which of them train and test.
       record: where each finished part goes.
       c: inverse strength of the penalty, for rows of unit length; None chooses it inside
         each training part.
     """
-    places = [(n, fold) for n in plan.counts for fold in range(plan.folds)]
-    for n, fold in tqdm(places, PRE_TRAINED, disable=None, leave=False, unit="fold"):
+    wanted = [(n, fold) for n in plan.counts for fold in range(plan.folds)]
+    for n, fold in tqdm(wanted, PRE_TRAINED, disable=None, leave=False, unit="fold"):
         key = {"model": PRE_TRAINED, "n": n, "fold": fold}
         if record.find(**key) is None:
-            parts = split(features, pool.labels, plan.draw(pool, n, fold))
+            parts = split(features, images.labels, plan.draw(images, n, fold))
             record.add(key, score(fit_softmax, parts, c)._asdict())
 
 
 def from_scratch(
-    base: TrainConfig, source: str, pool: Pool, plan: Plan, record: Record, out: Path
+    base: TrainConfig, source: str, images: LabelledImages, plan: Plan, record: Record, out: Path
 ) -> None:
     """Trains a net from random weights for every count and fold that the record lacks.
 
     The last step of each run counts, not the best on its validation pictures: these are test
-    pictures, one of each class, and only there so that a run can be watched.
+    pictures, one of each class, which only show how a run gets on.
 
     Args:
       base: the architecture and the recipe.
-      source: "folder:PATH", of the pool.
-      pool: the pictures, named CLASS/FILE.
+      source: the "folder:PATH" that the images come from.
+      images: the pictures, named CLASS/FILE.
       plan: which of them train and test.
       record: where each finished part goes.
       out: the folder of the runs, each of which goes on where it stopped.
@@ -109,26 +111,26 @@ def from_scratch(
             key = {"model": SCRATCH, "n": n, "fold": fold}
             if record.find(**key) is not None:
                 continue
-            drawn, run = plan.draw(pool, n, fold), out / f"n{n}_fold{fold}"
-            config = _scratch_config(base, source, pool, drawn, run, seed=plan.seed + fold)
+            drawn, run = plan.draw(images, n, fold), out / f"n{n}_fold{fold}"
+            config = _scratch_config(base, source, images, drawn, run, seed=plan.seed + fold)
             with locked(run):
                 fit(config, run)
                 draw_training_run(run)
-            tested = pool.take(drawn.test).only(drawn.classes)
+            tested = images.take(drawn.test).only(drawn.classes)
             (scores,) = evaluate_nets([checkpoint.load(run)], tested)
-            found = {"accuracy": scores["per_class"], "classes": len(drawn.classes)}
-            record.add(key, {**found, "test": len(tested)})
+            results = {"accuracy": scores["per_class"], "classes": len(drawn.classes)}
+            record.add(key, {**results, "test": len(tested)})
 
 
-def expect_recipe(base: TrainConfig, source: str, pool: Pool) -> None:
-    """Raises ValueError where nets cannot be trained from scratch on a pool by this recipe."""
+def expect_recipe(base: TrainConfig, source: str, images: LabelledImages) -> None:
+    """Raises ValueError where nets cannot be trained from scratch on the images by this recipe."""
     if base.optimizer.schedule == "plateau":
         raise ValueError(
             "optimizer.schedule 'plateau': expected cosine or constant from scratch, since the "
             "validation pictures are test pictures, which must not steer the training"
         )
-    classes = (pool.class_names[label] for label in pool.labels)
-    pairs = zip(pool.names, classes, strict=True)
+    classes = (images.class_names[label] for label in images.labels)
+    pairs = zip(images.names, classes, strict=True)
     if not source.startswith("folder:") or any(n.split("/")[0] != name for n, name in pairs):
         raise ValueError(
             f"{source}: expected folder:PATH with PATH/CLASS/PICTURE to train from scratch"
@@ -136,17 +138,17 @@ def expect_recipe(base: TrainConfig, source: str, pool: Pool) -> None:
 
 
 def _scratch_config(
-    base: TrainConfig, source: str, pool: Pool, fold: Fold, run: Path, seed: int
+    base: TrainConfig, source: str, images: LabelledImages, fold: Fold, run: Path, seed: int
 ) -> TrainConfig:
     """The recipe on one fold, whose lists it writes."""
-    names = pool.names
-    _, watched = np.unique(pool.labels[fold.test], return_index=True)
+    names = images.names
+    _, watched = np.unique(images.labels[fold.test], return_index=True)
     lists = {}
-    for which, items in (("train", fold.train), ("val", fold.test[watched])):
-        path = run.with_name(f"{run.name}_{which}.txt").absolute()
+    for name, items in (("train", fold.train), ("val", fold.test[watched])):
+        path = run.with_name(f"{run.name}_{name}.txt").absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, "".join(f"{names[item]}\n" for item in items))
-        lists[f"{which}_list"] = str(path)
+        lists[f"{name}_list"] = str(path)
     devices = jax.device_count()
     batch_size = min(base.train.batch_size, len(fold.train)) // devices * devices
     return replace(
@@ -159,7 +161,7 @@ def _scratch_config(
 
 
 class Row(NamedTuple):
-    """The folds of one number together.
+    """One line of the table: the folds of a model and a count together.
 
     Attributes:
       model: which net.
@@ -183,9 +185,9 @@ def rows(parts: Sequence[dict[str, Any]]) -> list[Row]:
     table = []
     for model in (PRE_TRAINED, SCRATCH):
         for n in sorted({part["n"] for part in parts if part["model"] == model}):
-            mine = [part for part in parts if (part["model"], part["n"]) == (model, n)]
-            mean, std = spread([part["accuracy"] for part in mine])
-            table.append(Row(model, n, mean, std, len(mine), mine[0]["classes"]))
+            folds = [part for part in parts if (part["model"], part["n"]) == (model, n)]
+            mean, std = spread([part["accuracy"] for part in folds])
+            table.append(Row(model, n, mean, std, len(folds), folds[0]["classes"]))
     return table
 
 
@@ -223,9 +225,9 @@ def transfer_voc(
         parts = np.random.default_rng(seed).permutation(len(features)) % PARTS
         c = choose_c(fit_rows, features[pictures], labels, classes, parts[pictures])
     scores = fit_rows(features[pictures], labels, classes, c)(tested)
-    found = {
+    precisions = {
         name: average_precision(scores[:, k], test_set.present[:, k])
         for k, name in enumerate(test_set.class_names)
     }
-    shown = {name: None if np.isnan(each) else each for name, each in found.items()}
-    return {"c": c, "average_precision": shown}
+    known = {name: None if np.isnan(value) else value for name, value in precisions.items()}
+    return {"c": c, "average_precision": known}

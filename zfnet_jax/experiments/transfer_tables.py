@@ -1,4 +1,4 @@
-"""The tables and figures of transfer and of what each layer is worth, the paper's beside them."""
+"""The tables and figures of transfer and of the layers' features, with the paper's numbers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -52,8 +52,11 @@ TABLE_7 = {
 }
 """The paper's Table 7: Caltech-101 with 30 images a class, Caltech-256 with 60."""
 
-_OURS, _THEIRS, _SCRATCH = "#c1440e", "#8c8c8c", "#1f6f8b"
-_LINES = ("#c1440e", "#1f6f8b", "#8a6d00", "#6a4c93")
+_OURS, _PAPER = "#c1440e", "#8c8c8c"
+_LINES = (("#c1440e", "o"), ("#1f6f8b", "s"), ("#8a6d00", "^"), ("#6a4c93", "D"))
+
+
+_SHIFT = 0.08  # between two lines at one layer, of the distance between layers
 
 
 def transfer_text(rows: Sequence[transfer.Row]) -> str:
@@ -73,29 +76,27 @@ def transfer_text(rows: Sequence[transfer.Row]) -> str:
     return markdown_table(heads, lines)
 
 
-def transfer_picture(rows: Sequence[transfer.Row], title: str, path: Path) -> None:
-    """Draws the manner of Fig 9: accuracy over training images a class.
+def transfer_picture(
+    rows: Sequence[transfer.Row], title: str, path: Path, *, paper: bool = False
+) -> None:
+    """Draws accuracy over training images a class, as in Fig 9.
 
     Args:
       rows: the table.
       title: what the pictures are, in a line.
       path: the picture to write.
+      paper: whether the paper's curve, from ImageNet to Caltech-256, is drawn too.
     """
     figure, axes = _axes((6.4, 4.2), title)
-    for model, colour in ((PRE_TRAINED, _OURS), (SCRATCH, _SCRATCH)):
-        mine = [row for row in rows if row.model == model]
-        if mine:
-            _line(axes, [row.n for row in mine], mine, colour, model)
-    axes.plot(
-        list(FIG_9),
-        [value / 100 for value in FIG_9.values()],
-        color=_THEIRS,
-        linestyle="--",
-        linewidth=1.2,
-        label="paper: ImageNet to Caltech-256",
-        zorder=1,
-    )
-    ticks = sorted({row.n for row in rows} | {1, 2, 5, 10, 30, 60})
+    for model, (colour, marker) in zip((PRE_TRAINED, SCRATCH), _LINES, strict=False):
+        of_model = [row for row in rows if row.model == model]
+        if of_model:
+            _line(axes, [row.n for row in of_model], of_model, colour, model, marker)
+    ticks = {row.n for row in rows}
+    if paper:
+        _paper_line(axes, FIG_9, "paper: ImageNet to Caltech-256")
+        ticks |= {1, 2, 5, 10, 30, 60}
+    ticks = sorted(ticks)
     axes.set_xscale("log")
     axes.set_xticks(ticks, list(map(str, ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -126,57 +127,71 @@ def layers_text(rows: Sequence[Any], numbers: Mapping[str, int]) -> str:
     return markdown_table(heads, lines)
 
 
-def layers_picture(rows: Sequence[Any], numbers: Mapping[str, int], title: str, path: Path) -> None:
-    """Draws accuracy over layers, the paper's SVM on Caltech-101 beside it.
+def layers_picture(
+    rows: Sequence[Any],
+    numbers: Mapping[str, int],
+    title: str,
+    path: Path,
+    *,
+    paper: bool = False,
+) -> None:
+    """Draws accuracy over layers; the lines lie side by side, so that none hides another.
 
     Args:
       rows: of `layer_features.rows`.
       numbers: of `features.numbers`.
       title: what the pictures are, in a line.
       path: the picture to write.
+      paper: whether the paper's SVM on Caltech-101 is drawn too.
     """
     figure, axes = _axes((6.4, 4.2), title)
     series = dict.fromkeys((row.net, row.classifier) for row in rows)
-    for colour, (net, classifier) in zip(_LINES, series, strict=False):
-        mine = [row for row in rows if (row.net, row.classifier) == (net, classifier)]
-        _line(axes, [numbers[row.layer] for row in mine], mine, colour, f"{classifier}, {net}")
-    paper = {layer: float(cells[0].split()[0]) / 100 for layer, cells in TABLE_7["svm"].items()}
-    style = {"color": _THEIRS, "linestyle": "--", "linewidth": 1.2, "marker": ".", "zorder": 1}
-    label = "paper: svm, Caltech-101, 30 a class"
-    axes.plot(list(paper), list(paper.values()), label=label, **style)
-    shown = {numbers[row.layer]: row.layer for row in rows}
-    shown = {layer: shown.get(layer, str(layer)) for layer in sorted({*shown, *paper})}
-    axes.set_xticks(list(shown), list(shown.values()))
+    for line, (net, classifier) in enumerate(series):
+        of_line = [row for row in rows if (row.net, row.classifier) == (net, classifier)]
+        shift = _SHIFT * (line - (len(series) - 1) / 2)
+        positions = [numbers[row.layer] + shift for row in of_line]
+        colour, marker = _LINES[line % len(_LINES)]
+        _line(axes, positions, of_line, colour, f"{classifier}, {net}", marker)
+    ticks = {numbers[row.layer]: row.layer for row in rows}
+    if paper:
+        svm = {layer: float(cells[0].split()[0]) for layer, cells in TABLE_7["svm"].items()}
+        _paper_line(axes, svm, "paper: svm, Caltech-101, 30 a class")
+        ticks = {layer: f"layer {layer}" for layer in svm} | ticks
+    axes.set_xticks(sorted(ticks), [ticks[layer] for layer in sorted(ticks)])
+    axes.set_xlim(min(ticks) - 0.5, max(ticks) + 0.5)
     axes.set(xlabel="features of layer", ylabel="mean of per-class accuracies")
     _legend_below(figure, axes)
     figure.savefig(path, dpi=120)
 
 
-def voc_text(found: Mapping[str, float | None]) -> str:
+def voc_text(precisions: Mapping[str, float | None]) -> str:
     """Table 6: average precision by class, beside the paper's.
 
     Args:
-      found: 0..1 by class, None where no test picture shows it.
+      precisions: 0..1 by class, None where no test picture shows it.
     """
     lines = [
         (name, "-" if value is None else f"{100 * value:.1f}", f"{VOC_2012[name]:.1f}")
-        for name, value in found.items()
+        for name, value in precisions.items()
     ]
-    known = [value for value in found.values() if value is not None]
+    known = [value for value in precisions.values() if value is not None]
     mean = f"{100 * sum(known) / len(known):.1f}" if known else "-"
     lines.append(("mean", mean, f"{sum(VOC_2012.values()) / len(VOC_2012):.1f}"))
     return markdown_table(("class", "average precision, %", "paper, on the test set"), lines)
 
 
-def voc_picture(found: Mapping[str, float | None], title: str, path: Path) -> None:
-    """Draws average precision by class, the paper's beside it."""
+def voc_picture(
+    precisions: Mapping[str, float | None], title: str, path: Path, *, paper: bool = False
+) -> None:
+    """Draws average precision by class, and the paper's beside it where `paper` says so."""
     figure, axes = _axes((9, 3.8), title)
-    places = range(len(found))
-    ours = [value or 0.0 for value in found.values()]
-    theirs = [VOC_2012[name] / 100 for name in found]
-    axes.bar([x - 0.2 for x in places], ours, 0.4, color=_OURS, label="this net")
-    axes.bar([x + 0.2 for x in places], theirs, 0.4, color=_THEIRS, label="paper, test set")
-    axes.set_xticks(list(places), list(found), rotation=60, ha="right")
+    columns = range(len(precisions))
+    ours, shift = [value or 0.0 for value in precisions.values()], 0.2 if paper else 0.0
+    axes.bar([x - shift for x in columns], ours, 0.4, color=_OURS, label="this net")
+    if paper:
+        theirs = [VOC_2012[name] / 100 for name in precisions]
+        axes.bar([x + shift for x in columns], theirs, 0.4, color=_PAPER, label="paper, test set")
+    axes.set_xticks(list(columns), list(precisions), rotation=60, ha="right")
     axes.set_ylabel("average precision")
     axes.grid(visible=False, axis="x")
     figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside right upper")
@@ -201,16 +216,29 @@ def _legend_below(figure: Figure, axes: Axes) -> None:
     figure.legend(*entries, frameon=False, loc="outside lower center", ncols=2, fontsize=9)
 
 
-def _line(axes: Axes, places: Sequence[int], rows: Sequence[Any], colour: str, label: str) -> None:
+def _paper_line(axes: Axes, percents: Mapping[int, float], label: str) -> None:
+    style = {"color": _PAPER, "linestyle": "--", "linewidth": 1.2, "marker": ".", "zorder": 1}
+    values = [value / 100 for value in percents.values()]
+    axes.plot(list(percents), values, label=label, **style)
+
+
+def _line(
+    axes: Axes,
+    positions: Sequence[float],
+    rows: Sequence[Any],
+    colour: str,
+    label: str,
+    marker: str,
+) -> None:
     means, deviations = [row.mean for row in rows], [row.std or math.nan for row in rows]
     axes.errorbar(
-        places,
+        positions,
         means,
         deviations,
         color=colour,
         label=label,
         linewidth=1.5,
-        marker="o",
+        marker=marker,
         capsize=3,
         markersize=4,
     )

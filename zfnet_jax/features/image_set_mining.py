@@ -19,8 +19,9 @@ from zfnet_jax.core.batches import multiple_of
 from zfnet_jax.data.pipeline import ImageSet, all_batches
 from zfnet_jax.features import mining
 from zfnet_jax.features.mining import LayerStatistics
+from zfnet_jax.networks import net as nets
 from zfnet_jax.networks.function import network_of_raw
-from zfnet_jax.networks.net import Net, describe
+from zfnet_jax.networks.net import Net
 
 SAVE_EVERY = 50  # batches between two saves of a long pass
 
@@ -133,7 +134,7 @@ def _identity(net: Net, image_set: ImageSet, layers: Sequence[str], k: int) -> d
     arrays = {"params": net.params, "mean": net.preprocessing.mean}
     return {
         "net": identities.of_arrays(arrays),
-        "preprocessing": describe(net)["preprocessing"],
+        "preprocessing": nets.to_json(net)["preprocessing"],
         "pictures": [len(source), source.identity],
         "layers": list(layers),
         "top": k,

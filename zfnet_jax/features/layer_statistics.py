@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array, lax
 
 from zfnet_jax.core.activations import expect_maps
+from zfnet_jax.core.summary import summary
 from zfnet_jax.zfnet.units import Units
 
 NO_IMAGE = np.iinfo(np.int32).max
@@ -46,6 +47,8 @@ class Top(NamedTuple):
     col: Any
     label: Any
 
+    __repr__ = summary
+
 
 class LayerStatistics(NamedTuple):
     """What a layer of C maps did on some images.
@@ -57,6 +60,8 @@ class LayerStatistics(NamedTuple):
 
     top: Top
     histogram: Any
+
+    __repr__ = summary
 
 
 EMPTY = Top(np.float32(-np.inf), *np.array([NO_IMAGE, 0, 0, -1], np.int32))

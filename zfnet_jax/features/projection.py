@@ -17,6 +17,7 @@ from jax import Array
 
 from zfnet_jax.core import compilation
 from zfnet_jax.core.batches import equal_batches
+from zfnet_jax.core.summary import summary
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet import deconvnet
 from zfnet_jax.zfnet.architecture import Architecture
@@ -43,6 +44,8 @@ class Projected(NamedTuple):
     positions: np.ndarray
     patches: np.ndarray
     values: np.ndarray
+
+    __repr__ = summary
 
 
 def project_all(

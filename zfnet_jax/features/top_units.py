@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from zfnet_jax.core.summary import summary
 from zfnet_jax.features import mining
 from zfnet_jax.features.mining import NO_IMAGE, LayerStatistics, Top
 from zfnet_jax.networks.net import Net
@@ -22,6 +23,8 @@ class TopUnits(NamedTuple):
 
     map_numbers: np.ndarray
     top: Top
+
+    __repr__ = summary
 
     @property
     def filled(self) -> np.ndarray:

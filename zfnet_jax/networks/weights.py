@@ -1,4 +1,4 @@
-"""A net in one .safetensors file: small, safe to open, and all that a tool needs."""
+"""A net in one .safetensors file: small, safe to open, and all that a command needs."""
 
 import json
 from collections.abc import Mapping
@@ -11,8 +11,9 @@ from jax.typing import DTypeLike
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from zfnet_jax.core import identity
 from zfnet_jax.core.files import whole_file
-from zfnet_jax.networks.net import Net, as_bytes, assemble, describe, digest
+from zfnet_jax.networks.net import Net, from_json, to_json
 from zfnet_jax.zfnet.trace import Params
 
 SUFFIX = ".safetensors"
@@ -36,12 +37,13 @@ def write(net: Net, path: Path, dtype: DTypeLike = jnp.bfloat16) -> None:
         for kind, array in kinds.items()
     }
     tensors[_MEAN] = np.ascontiguousarray(net.preprocessing.mean)
-    description = describe(net)
-    # One value, since the order of several in the header is random.
+    description = to_json(net)
+    # One value, since the order of several in the header is random. In UTF-8, since a damaged
+    # escape such as \u00E9 for \u00e9 would mean the same and pass unnoticed.
     header = {"net": description, "sha256": _digest(tensors, description)}
     try:
         with whole_file(path) as partial:
-            save_file(tensors, partial, {_HEADER: json.dumps(header)})
+            save_file(tensors, partial, {_HEADER: json.dumps(header, ensure_ascii=False)})
     except SafetensorError as error:  # a missing folder or a full disk
         raise OSError(f"{path}: cannot be written ({error})") from error
 
@@ -64,21 +66,29 @@ def read(path: Path) -> Net:
         raise ValueError(f"checkpoint {path}: expected a net that zfnet_jax wrote")
     try:
         header = json.loads(metadata[_HEADER])
-        description, sha = header["net"], header["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+        description, intact = header["net"], _digest(tensors, header["net"]) == header["sha256"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"checkpoint {path}: damaged header ({error!r})") from None
-    if _digest(tensors, description) != sha:
+    if not intact:
         raise ValueError(f"checkpoint {path}: damaged, its contents do not match their digest")
-    params: Params = {}
-    for name, tensor in tensors.items():
-        layer, kind = name.split("/")
-        if name != _MEAN:
-            params.setdefault(layer, {})[kind] = tensor.astype(jnp.float32)
     try:
-        return assemble(description, params, np.asarray(tensors[_MEAN]))
+        return _net(description, tensors)
     except ValueError as error:
         raise ValueError(f"checkpoint {path}: {error}") from None
 
 
+def _net(description: Any, tensors: Mapping[str, Any]) -> Net:
+    if _MEAN not in tensors:
+        raise ValueError(f"array {_MEAN}: expected one, there is none")
+    params: Params = {}
+    for name, tensor in tensors.items():
+        if not jnp.issubdtype(tensor.dtype, jnp.floating):
+            raise ValueError(f"array {name} of {tensor.dtype}: expected floats")
+        layer, _, kind = name.partition("/")
+        if name != _MEAN:
+            params.setdefault(layer, {})[kind] = tensor.astype(jnp.float32)
+    return from_json(description, params, np.asarray(tensors[_MEAN]))
+
+
 def _digest(tensors: Mapping[str, Any], description: Any) -> str:
-    return digest({**tensors, "": as_bytes(description)})
+    return identity.of_arrays({**tensors, "": identity.as_bytes(description)})

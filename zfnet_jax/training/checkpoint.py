@@ -26,8 +26,9 @@ from orbax.checkpoint import v1 as ocp
 
 from zfnet_jax.core import identity, resources, signals
 from zfnet_jax.core.files import read_json, write_text
+from zfnet_jax.networks import net as nets
 from zfnet_jax.networks import weights
-from zfnet_jax.networks.net import Net, assemble, describe
+from zfnet_jax.networks.net import Net
 
 FOLDER = "checkpoints"
 """Where a run's folder keeps its checkpoints."""
@@ -173,7 +174,7 @@ class Checkpoints:
             "preprocessing": {"mean": net.preprocessing.mean},
             "optimizer": list(progress.optimizer),
         }
-        description = describe(net)
+        description = nets.to_json(net)
         described = {**items, "net": identity.as_bytes(description)}
         digests = {name: identity.of_arrays(item) for name, item in described.items()}
         metadata: Any = {"net": description, "sha256": digests}
@@ -211,7 +212,7 @@ def _load_progress(step: Path) -> Progress:
 
 def _net(step: Path, description: Any, params: Any, preprocessing: Any) -> Net:
     try:
-        return assemble(description, params, preprocessing["mean"])
+        return nets.from_json(description, params, preprocessing["mean"])
     except ValueError as error:
         raise ValueError(f"checkpoint {step}: {error}") from None
 

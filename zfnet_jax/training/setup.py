@@ -18,7 +18,8 @@ from zfnet_jax.data.preprocessing import Preprocessing, frame_size
 from zfnet_jax.data.source import Source
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.training import checkpoint, optimizer, small_data
-from zfnet_jax.training.fine_tuning import start_from
+from zfnet_jax.training.checkpoint import Progress
+from zfnet_jax.training.fine_tuning import Start, start_from
 from zfnet_jax.training.run_folder import claim, report_skipped
 from zfnet_jax.training.step import TrainState, init_state
 from zfnet_jax.zfnet.model import ZFNet
@@ -73,10 +74,7 @@ def set_up(
     mesh, rows = devices.make_mesh(), devices.rows_of_this_process(config.train.batch_size)
     epoch_steps = steps_per_epoch(len(splits.train), config.train.batch_size)
     begun, first = bool(checkpoint.steps(run)), devices.is_first_process()
-    start = None
-    if config.init_from is not None and not begun:
-        net = checkpoint.load(config.init_from)
-        start = start_from(net, config.init_from, config.architecture, class_names)
+    start = None if begun else _start(config, class_names)
     # Only now, so that a configuration that cannot be run leaves no folder that insists on it.
     claim(run, config, splits, begun=begun, write=first)
     report_skipped(run, splits.skipped if first else ())
@@ -91,14 +89,7 @@ def set_up(
     # What "he" draws the first layer by, which a run with a preprocessing has already.
     standard_deviation = 1.0
     if preprocessing is None:
-        preprocessing, standard_deviation = learn_preprocessing(
-            train,
-            batch_size=config.train.batch_size,
-            mean_images=config.data.mean_images,
-            seed=config.seed,
-            threads=config.data.threads,
-            rows=rows,
-        )
+        preprocessing, standard_deviation = _learned(train, config, rows)
     model = ZFNet(
         config.architecture,
         len(class_names),
@@ -108,12 +99,7 @@ def set_up(
     )
     total_steps = config.train.epochs * epoch_steps
     tx = optimizer.make_optimizer(config.optimizer, config.architecture, total_steps)
-    state = init_state(model, tx, config.seed)
-    if earlier:
-        opt_state = jax.tree.structure(state.opt_state).unflatten(earlier.optimizer)
-        state = TrainState(jnp.int32(earlier.net.step), earlier.net.params, opt_state)
-    elif start:
-        state = state._replace(params={**state.params, **start.params})
+    state = _state(init_state(model, tx, config.seed), earlier, start)
     last_step = min(total_steps, config.train.max_steps or total_steps)
     setup = RunSetup(
         config, train, val, mesh, rows, model, tx, preprocessing, epoch_steps, last_step
@@ -130,6 +116,35 @@ def _fitted(config: TrainConfig, images: int) -> TrainConfig:
         if warning := small_data.warmup_warning(fitted, images):
             print(warning, file=sys.stderr)
     return fitted
+
+
+def _start(config: TrainConfig, class_names: Sequence[str]) -> Start | None:
+    """What the run takes from the net that `init_from` names; None where it names none."""
+    if config.init_from is None:
+        return None
+    net = checkpoint.load(config.init_from)
+    return start_from(net, config.init_from, config.architecture, class_names)
+
+
+def _learned(train: ImageSet, config: TrainConfig, rows: slice) -> tuple[Preprocessing, float]:
+    return learn_preprocessing(
+        train,
+        batch_size=config.train.batch_size,
+        mean_images=config.data.mean_images,
+        seed=config.seed,
+        threads=config.data.threads,
+        rows=rows,
+    )
+
+
+def _state(initial: TrainState, earlier: Progress | None, start: Start | None) -> TrainState:
+    """The state of a checkpoint; without one the initial state, with the layers of another net."""
+    if earlier:
+        opt_state = jax.tree.structure(initial.opt_state).unflatten(earlier.optimizer)
+        return TrainState(jnp.int32(earlier.net.step), earlier.net.params, opt_state)
+    if start:
+        return initial._replace(params={**initial.params, **start.params})
+    return initial
 
 
 def _image_set(

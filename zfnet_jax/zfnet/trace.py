@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from jax import Array
 
+from zfnet_jax.core.summary import summary
+
 Params = dict[str, dict[str, Array]]
 """`{"conv1": {"kernel": HWIO, "bias": O}, ..., "fc6": {"kernel": IO, "bias": O}, ...}`, float32."""
 
@@ -18,3 +20,5 @@ class Trace(NamedTuple):
 
     activations: dict[str, Array]
     switches: dict[str, Array]
+
+    __repr__ = summary

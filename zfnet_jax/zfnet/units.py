@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from jax import Array
 
+from zfnet_jax.core.summary import summary
+
 
 class Units(NamedTuple):
     """Single activations to project, as arrays of one length U.
@@ -24,6 +26,8 @@ class Units(NamedTuple):
     col: Array | np.ndarray
     map: Array | np.ndarray
     value: Array | np.ndarray
+
+    __repr__ = summary
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Any]]) -> "Units":

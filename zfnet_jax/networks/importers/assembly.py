@@ -1,25 +1,23 @@
 """What all importers share: foreign tensors to this package's parameters, and those to a net.
 
-A foreign tensor is read when its layer is made and let go of at once, largest first, so that an
-import needs little more memory than the parameters themselves.
+A foreign tensor is read when its layer is made and freed at once, largest first, so that an import
+needs little more memory than the parameters themselves.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import DTypeLike
 
-from zfnet_jax.data.preprocessing import Preprocessing, frame_size
+from zfnet_jax.data.preprocessing import Channels, Preprocessing, Scale, frame_size
 from zfnet_jax.networks.net import Net
 from zfnet_jax.zfnet.architecture import Architecture
 from zfnet_jax.zfnet.trace import Params
-
-Scale = float | tuple[float, float, float]
 
 
 class Tensor(NamedTuple):
@@ -103,7 +101,7 @@ class Convention:
 
     mean: tuple[float, float, float]
     scale: Scale
-    channels: Literal["rgb", "bgr"]
+    channels: Channels
 
 
 CAFFE = Convention((103.939, 116.779, 123.68), 1.0, "bgr")
@@ -124,11 +122,13 @@ class Imported(NamedTuple):
       architecture: its layers, named as this package names them.
       params: their parameters, float32.
       convention: how pictures are prepared for it, as far as the file tells.
+      note: what of the file was opened or left out, in words; empty if the file is the net alone.
     """
 
     architecture: Architecture
     params: Params
     convention: Convention
+    note: str = ""
 
     @property
     def classes(self) -> int:
@@ -136,7 +136,7 @@ class Imported(NamedTuple):
         return self.params[self.architecture.layers[-1].name]["bias"].shape[0]
 
 
-def parameters(arch: Architecture, given: Mapping[str, Affine]) -> Params:
+def parameters(arch: Architecture, affine: Mapping[str, Affine]) -> Params:
     """The parameters of an architecture, out of foreign tensors.
 
     Convolution kernels are transposed to HWIO; grouped ones become dense kernels with zeros between
@@ -145,68 +145,83 @@ def parameters(arch: Architecture, given: Mapping[str, Affine]) -> Params:
 
     Args:
       arch: the layers.
-      given: the tensors of every layer that has parameters.
+      affine: the tensors of every layer that has parameters.
 
     Returns:
       The parameters, NumPy float32.
 
     Raises:
       ValueError: a tensor has another shape than its layer needs, or holds a value that is not
-        finite.
+        finite; or the net has many more parameters than the file has values.
     """
-    classes = given[arch.layers[-1].name].features
+    classes = affine[arch.layers[-1].name].features
     shapes, inputs = arch.kernel_shapes(classes), arch.input_shapes(classes)
-    for name, tensors in given.items():
-        _expect_shapes(name, tensors, shapes[name], inputs[name])
-    largest_first = sorted(given, key=lambda name: -math.prod(given[name].kernel.shape))
-    made = {name: _layer(given[name], shapes[name], inputs[name]) for name in largest_first}
-    params: Params = {name: made[name] for name in shapes}
+    for layer, tensors in affine.items():
+        _expect_shapes(layer, tensors, shapes[layer], inputs[layer])
+    _expect_stored(arch.parameter_count(classes), affine)
+    largest_first = sorted(affine, key=lambda layer: -math.prod(affine[layer].kernel.shape))
+    made = {layer: _layer(affine[layer], shapes[layer], inputs[layer]) for layer in largest_first}
+    params: Params = {layer: made[layer] for layer in shapes}
     return params
 
 
+_PARAMETERS_PER_VALUE, _FREE_PARAMETERS = 16, 2**24
+"""Parameters for each stored value, and of any net: groups and shared tensors make more of them
+than are stored, a small file that asks for much memory many times more."""
+
+
+def _expect_stored(count: int, affine: Mapping[str, Affine]) -> None:
+    tensors = {tensor.name: tensor for part in affine.values() for tensor in part[:2] if tensor}
+    values = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    most = _FREE_PARAMETERS + _PARAMETERS_PER_VALUE * values
+    if count > most:
+        raise ValueError(
+            f"{count:,} parameters of {values:,} stored values: expected {most:,} at most"
+        )
+
+
 def _expect_shapes(
-    layer: str, given: Affine, shape: tuple[int, ...], inputs: tuple[int, ...]
+    layer: str, affine: Affine, shape: tuple[int, ...], inputs: tuple[int, ...]
 ) -> None:
     *_, fan_in, fan_out = shape
     if len(shape) == 4:
-        if given.groups < 1 or fan_in % given.groups or fan_out % given.groups:
+        if affine.groups < 1 or fan_in % affine.groups or fan_out % affine.groups:
             raise ValueError(
-                f"{given.kernel.name}, {layer}: expected {given.groups} groups to divide "
+                f"{affine.kernel.name}, {layer}: expected {affine.groups} groups to divide "
                 f"{fan_in} and {fan_out} maps"
             )
-        expected: tuple[int, ...] = (fan_out, fan_in // given.groups, *shape[:2])
+        kernel: tuple[int, ...] = (fan_out, fan_in // affine.groups, *shape[:2])
     else:
-        expected = (fan_in, fan_out) if given.inputs_first else (fan_out, fan_in)
-    for tensor, form in ((given.kernel, expected), (given.bias, (fan_out,))):
-        if tensor is not None and tensor.shape != form:
+        kernel = (fan_in, fan_out) if affine.inputs_first else (fan_out, fan_in)
+    for tensor, expected in ((affine.kernel, kernel), (affine.bias, (fan_out,))):
+        if tensor is not None and tensor.shape != expected:
             raise ValueError(
-                f"tensor {tensor.name} of shape {tensor.shape}: expected {form}, as {layer} is "
-                f"given {' x '.join(map(str, inputs))} values"
+                f"tensor {tensor.name} of shape {tensor.shape}: expected {expected}, as the inputs "
+                f"of {layer} are {' x '.join(map(str, inputs))} values"
             )
 
 
-def _layer(given: Affine, shape: tuple[int, ...], inputs: tuple[int, ...]) -> dict[str, Any]:
-    kernel = _read(given.kernel)
+def _layer(affine: Affine, shape: tuple[int, ...], inputs: tuple[int, ...]) -> dict[str, Any]:
+    kernel = _read(affine.kernel)
     if len(shape) == 4:
-        kernel = _dense(kernel.transpose(2, 3, 1, 0), given.groups)
+        kernel = _without_groups(kernel.transpose(2, 3, 1, 0), affine.groups)
     else:
-        kernel = kernel if given.inputs_first else kernel.T
+        kernel = kernel if affine.inputs_first else kernel.T
         if len(inputs) == 3:
             rows, cols, maps = inputs
             kernel = kernel.reshape(maps, rows, cols, -1).transpose(1, 2, 0, 3).reshape(shape)
-    bias = np.zeros(shape[-1], np.float32) if given.bias is None else _read(given.bias)
+    bias = np.zeros(shape[-1], np.float32) if affine.bias is None else _read(affine.bias)
     return {"kernel": np.ascontiguousarray(kernel), "bias": np.ascontiguousarray(bias)}
 
 
-def _dense(kernel: np.ndarray, groups: int) -> np.ndarray:
+def _without_groups(kernel: np.ndarray, groups: int) -> np.ndarray:
     """The dense kernel, (H, W, I, O), of filters that see their group's maps, (H, W, I / g, O)."""
     if groups == 1:
         return kernel
     high, wide, inputs, outputs = kernel.shape
     dense = np.zeros((high, wide, groups, inputs, groups, outputs // groups), kernel.dtype)
-    parts = np.split(kernel, groups, axis=-1)
-    for group, part in enumerate(parts):
-        dense[:, :, group, :, group] = part
+    for group, filters in enumerate(np.split(kernel, groups, axis=-1)):
+        dense[:, :, group, :, group] = filters
     return dense.reshape(high, wide, groups * inputs, outputs)
 
 
@@ -227,7 +242,7 @@ def make_net(
     frame: int | None = None,
     mean: tuple[float, float, float] | None = None,
     scale: Scale | None = None,
-    channels: Literal["rgb", "bgr"] | None = None,
+    channels: Channels | None = None,
     class_names: Sequence[str] = (),
 ) -> Net:
     """A net that every tool can use.
@@ -248,13 +263,13 @@ def make_net(
       ValueError: the frame is smaller than the input, the mean is not finite, or there are not as
         many names as classes.
     """
-    arch, given = imported.architecture, imported.convention
+    arch, convention = imported.architecture, imported.convention
     frame = frame_size(arch.input_size) if frame is None else frame
     if frame < arch.input_size:
         raise ValueError(f"frame {frame}: expected {arch.input_size}, the net's input, or more")
     if mean is not None and not np.isfinite(mean).all():
         raise ValueError(f"mean {mean}: expected finite values")
-    names = tuple(class_names) or tuple(f"class {each}" for each in range(imported.classes))
+    names = tuple(class_names) or tuple(f"class {number}" for number in range(imported.classes))
     if len(names) != imported.classes:
         raise ValueError(f"{len(names)} class names: expected {imported.classes}, one for a logit")
     return Net(
@@ -262,9 +277,9 @@ def make_net(
         params=imported.params,
         preprocessing=Preprocessing(
             frame,
-            np.array(mean or given.mean, np.float32).reshape(1, 1, 3),
-            given.scale if scale is None else scale,
-            channels or given.channels,
+            np.array(mean or convention.mean, np.float32).reshape(1, 1, 3),
+            convention.scale if scale is None else scale,
+            channels or convention.channels,
         ),
         class_names=names,
         source=file.stem,

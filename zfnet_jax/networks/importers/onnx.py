@@ -2,7 +2,7 @@
 
 Whatever else is in a graph, and whatever this package's layers cannot express, is refused by the
 name of its node. A softmax at the end is left out, since the last layer's outputs are logits; so is
-dropout of maps, which does nothing outside of training.
+dropout of maps, which has no effect outside of training.
 """
 
 from collections import Counter, defaultdict
@@ -35,7 +35,7 @@ def load(path: Path) -> Imported:
         model, constants = onnx_file.read(path)
         graph = model.graph
         size, batch, nodes = _chain(graph, constants)
-        walk = Walk(constants, size, batch)
+        walk = Walk(constants, _opset(model), size, batch)
         for node in nodes:
             walk.take(node)
         arch = Architecture(path.stem, walk.finish(), size)
@@ -45,40 +45,49 @@ def load(path: Path) -> Imported:
         raise ValueError(f"model {path}: {error}") from None
 
 
+def _opset(model: Any) -> int:
+    """The version of ONNX's own operations that a model uses; 1 where it says none."""
+    return max((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), default=1)
+
+
 def _chain(graph: Any, constants: Mapping[str, Tensor]) -> tuple[int, int, list[Any]]:
     """The size of the pictures, of their batch, and the nodes from there to the output."""
-    pictures = [each for each in graph.input if each.name not in constants]
+    pictures = [value for value in graph.input if value.name not in constants]
     if len(pictures) != 1:
-        names = ", ".join(each.name for each in pictures) or "none"
+        names = ", ".join(value.name for value in pictures) or "none"
         raise ValueError(f"inputs {names}: expected one, the pictures")
-    dims = [each.dim_value for each in pictures[0].type.tensor_type.shape.dim]
-    if len(dims) != 4 or dims[1] != CHANNELS or dims[2] != dims[3] or not dims[2]:
+    dims = [dim.dim_value for dim in pictures[0].type.tensor_type.shape.dim]
+    if len(dims) != 4 or dims[1] != CHANNELS or dims[2] != dims[3] or dims[2] < 1:
         raise ValueError(
             f"input {pictures[0].name!r} of shape {dims} (0 where it is open): expected "
             "(N, 3, size, size)"
         )
     made = Counter([pictures[0].name])
-    for node in graph.node:
-        if not node.output:
-            raise ValueError(f"node {node.name!r} ({node.op_type}): expected an output")
-        made.update(filter(None, node.output))
-    if twice := [name for name, count in made.items() if count > 1]:
-        raise ValueError(f"values {twice}: expected each to be made once")
     readers = defaultdict(list)
-    for node in graph.node:
+    for number, node in enumerate(graph.node):
+        if not node.output:
+            refuse(node, "expected an output")
+        made.update(filter(None, node.output))
         for name in node.input:
-            readers[name].append(node)
-    nodes, current = [], pictures[0].name
+            readers[name].append(number)
+    if repeated := [name for name, count in made.items() if count > 1]:
+        raise ValueError(f"values {repeated}: expected each to be made once")
+    numbers, current = [], pictures[0].name
     while readers[current]:
-        node, *others = readers[current]
+        number, *others = readers[current]
+        node = graph.node[number]
         if others:
-            refuse(others[0], f"expected one chain of layers; {current!r} goes to two nodes")
+            refuse(
+                graph.node[others[0]],
+                f"expected one chain of layers; {current!r} goes to two nodes",
+            )
         for name in node.input:
             if name and name != current and name not in constants:
                 refuse(node, f"expected {name!r} to be stored, like weights; it is computed")
-        nodes.append(node)
+        numbers.append(number)
         current = node.output[0]
-    for node in graph.node:
-        if node.output[0] not in constants and not any(node is each for each in nodes):
+    chain = set(numbers)
+    for number, node in enumerate(graph.node):
+        if number not in chain and node.output[0] not in constants:
             refuse(node, "expected to lie between the pictures and the output")
-    return dims[2], dims[0], nodes
+    return dims[2], dims[0], [graph.node[number] for number in numbers]

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any
 
-from zfnet_jax.core.extras import import_extra
+import jax.numpy as jnp
+
 from zfnet_jax.networks.importers.assembly import Affine, Tensor
+from zfnet_jax.networks.importers.onnx_attributes import as_written, read_attributes, refuse
 from zfnet_jax.zfnet.architecture import (
     CHANNELS,
     ContrastNorm,
@@ -18,24 +20,36 @@ from zfnet_jax.zfnet.architecture import (
 )
 from zfnet_jax.zfnet.layers import check
 
-
-def refuse(node: Any, reason: str) -> NoReturn:
-    """Raises ValueError with a node's name, or its output's, and its operation."""
-    raise ValueError(f"node {node.name or node.output[0]!r} ({node.op_type}): {reason}")
+_NUMBER_LIMIT = 8
+"""More values than a list of sizes has that can be expressed."""
 
 
 @dataclass
 class Walk:
-    """The layers so far, and the shape that the next node sees."""
+    """The layers so far, and the shape that the next node sees.
+
+    Attributes:
+      constants: what is stored, by name.
+      opset: the version of ONNX's operations.
+      size: rows and columns of the current maps.
+      batch: the number of pictures that the graph is made for; 0 where that is open.
+      maps: the number of current maps, or of values once `flat`.
+      flat: whether the current value is one row a picture.
+      layers: the layers so far.
+      affine: the tensors of those that have parameters.
+      linear: the node of a last layer that has had no ReLU and no dropout yet.
+      softmax: the node of a softmax, after which nothing may follow.
+    """
 
     constants: Mapping[str, Tensor]
+    opset: int
     size: int
     batch: int
     maps: int = CHANNELS
     flat: bool = False
     layers: list[Layer] = field(default_factory=list)
     affine: dict[str, Affine] = field(default_factory=dict)
-    linear: Any = None  # a node that has had no ReLU and no dropout yet
+    linear: Any = None
     softmax: Any = None
 
     def take(self, node: Any) -> None:
@@ -55,7 +69,7 @@ class Walk:
             "Dropout": self._dropout,
             "Softmax": self._end,
             "LogSoftmax": self._end,
-            "Identity": lambda node, given: None,
+            "Identity": lambda node, attributes: None,
             "AveragePool": self._average,
             "GlobalAveragePool": self._average,
         }
@@ -63,18 +77,13 @@ class Walk:
             refuse(node, f"expected one of {', '.join(known)}")
         if node.op_type not in ("Relu", "Identity", "Dropout") and self._unrectified_conv():
             refuse(self.linear, "expected a Relu behind a convolution")
-        value = import_extra("onnx", "import").helper.get_attribute_value
-        try:
-            known[node.op_type](node, {each.name: value(each) for each in node.attribute})
-        except (AttributeError, LookupError, TypeError, ZeroDivisionError) as error:
-            # An attribute or an input that ONNX requires is missing, or of another kind.
-            refuse(node, f"expected what ONNX says of such a node ({error!r})")
+        known[node.op_type](node, read_attributes(node, self.opset))
 
     def finish(self) -> tuple[Layer, ...]:
         """All layers, the last of which gives the logits."""
         if not self.layers or not isinstance(self.layers[-1], Dense) or self.layers[-1].relu:
-            found = self.layers[-1] if self.layers else "nothing"
-            raise ValueError(f"expected the last layer to be dense, without a Relu; it is {found}")
+            last = self.layers[-1] if self.layers else "nothing"
+            raise ValueError(f"expected the last layer to be dense, without a Relu; it is {last}")
         return (*self.layers[:-1], replace(self.layers[-1], features=None, dropout=0.0))
 
     def _unrectified_conv(self) -> bool:
@@ -91,12 +100,19 @@ class Walk:
             refuse(node, str(error))
         self.layers.append(layer)
 
-    def _stored(self, node: Any, place: int) -> Tensor | None:
+    def _stored(self, node: Any, number: int) -> Tensor | None:
         """An input that is stored; None where it is left out."""
-        name = node.input[place] if place < len(node.input) else ""
+        name = node.input[number] if number < len(node.input) else ""
         if name and name not in self.constants:
             refuse(node, f"expected {name!r} to be stored, like weights; it is computed")
         return self.constants[name] if name else None
+
+    def _numbers(self, node: Any, tensor: Tensor) -> list[Any]:
+        """The values of a small tensor."""
+        values = tensor.read().ravel()[:_NUMBER_LIMIT]
+        if not (values.size and jnp.issubdtype(values.dtype, jnp.number)):
+            refuse(node, f"expected numbers in {tensor.name!r}")
+        return values.tolist()
 
     def _weights(self, node: Any) -> Tensor:
         kernel = self._stored(node, 1)
@@ -104,27 +120,27 @@ class Walk:
             refuse(node, f"expected a kernel; it is {kernel and kernel.shape}")
         return kernel
 
-    def _conv(self, node: Any, given: dict[str, Any]) -> None:
+    def _conv(self, node: Any, attributes: dict[str, Any]) -> None:
         kernel = self._weights(node)
-        given.setdefault("kernel_shape", kernel.shape[2:])
-        window = self._window(node, given)
+        attributes.setdefault("kernel_shape", kernel.shape[2:])
+        window = self._window(node, attributes)
         layer = Conv(self._name("conv"), kernel.shape[0], *window)
         self._push(node, layer)
-        self.affine[layer.name] = Affine(kernel, self._stored(node, 2), given.get("group", 1))
+        self.affine[layer.name] = Affine(kernel, self._stored(node, 2), attributes.get("group", 1))
         self.size, self.maps = output_size(layer, self.size), layer.features
         self.linear = node
 
-    def _max_pool(self, node: Any, given: dict[str, Any]) -> None:
-        layer = MaxPool(self._name("pool"), *self._window(node, given))
+    def _max_pool(self, node: Any, attributes: dict[str, Any]) -> None:
+        layer = MaxPool(self._name("pool"), *self._window(node, attributes))
         self._push(node, layer)
         self.size = output_size(layer, self.size)
 
-    def _window(self, node: Any, given: dict[str, Any]) -> tuple[int, int, int, Rounding]:
+    def _window(self, node: Any, attributes: dict[str, Any]) -> tuple[int, int, int, Rounding]:
         """Size, stride, padding and rounding that give the node's windows."""
         if self.flat:
             refuse(node, "expected maps below it, not a dense layer")
-        sizes, strides = given["kernel_shape"], given.get("strides", [1, 1])
-        dilations = given.get("dilations", [1, 1])
+        sizes, strides = attributes["kernel_shape"], attributes.get("strides", [1, 1])
+        dilations = attributes.get("dilations", [1, 1])
         if len(set(sizes)) > 1 or len(set(strides)) > 1 or set(dilations) != {1}:
             refuse(
                 node,
@@ -132,16 +148,18 @@ class Walk:
                 "window, one stride, no dilation",
             )
         size, stride = sizes[0], strides[0]
-        top, left, bottom, right = self._pads(node, given, size, stride)
+        if min(size, stride) < 1:
+            refuse(node, f"window {sizes}, strides {strides}: expected 1 or more")
+        top, left, bottom, right = self._pads(node, attributes, size, stride)
         room = self.size + top + bottom - size
-        ceil = bool(given.get("ceil_mode", 0))
+        ceil = bool(attributes.get("ceil_mode", 0))
         count = (-(-room // stride) if ceil else room // stride) + 1
         if ceil and (count - 1) * stride >= self.size + top:
             count -= 1  # a window that starts in the padding is none
         roundings: list[Rounding] = ["up", "down"] if ceil else ["down", "up"]
         for rounding in roundings:
-            here = MaxPool("", size, stride, top, rounding)
-            if (top, bottom) == (left, right) and output_size(here, self.size) == count:
+            window = MaxPool("", size, stride, top, rounding)
+            if (top, bottom) == (left, right) and output_size(window, self.size) == count:
                 return size, stride, top, rounding
         refuse(
             node,
@@ -150,39 +168,38 @@ class Walk:
             "reaches further or is left out",
         )
 
-    def _pads(self, node: Any, given: dict[str, Any], size: int, stride: int) -> list[int]:
+    def _pads(self, node: Any, attributes: dict[str, Any], size: int, stride: int) -> list[int]:
         """Top, left, bottom and right."""
-        auto = given.get("auto_pad", b"NOTSET").decode()
+        auto = attributes.get("auto_pad", b"NOTSET").decode("utf-8", "replace")
         if auto in ("SAME_UPPER", "SAME_LOWER"):
             total = max((-(-self.size // stride) - 1) * stride + size - self.size, 0)
             less, more = total // 2, total - total // 2
             return [less, less, more, more] if auto == "SAME_UPPER" else [more, more, less, less]
         if auto not in ("NOTSET", "VALID"):
             refuse(node, f"auto_pad {auto}: expected one that ONNX has")
-        return list(given.get("pads", [0] * 4)) if auto == "NOTSET" else [0] * 4
+        return list(attributes.get("pads", [0] * 4)) if auto == "NOTSET" else [0] * 4
 
-    def _norm(self, node: Any, given: dict[str, Any]) -> None:
+    def _norm(self, node: Any, attributes: dict[str, Any]) -> None:
         if self.flat:
             refuse(node, "expected maps below it, not a dense layer")
-        alpha, beta, k = given.get("alpha", 1e-4), given.get("beta", 0.75), given.get("bias", 1.0)
-        # A float32 of the file as the number that was meant: 0.0005, not 0.0005000000237.
-        alpha, beta, k = (float(f"{each:.7g}") for each in (alpha, beta, k))
-        self._push(node, ContrastNorm(self._name("norm"), given["size"], alpha, beta, k))
+        defaults = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0}
+        alpha, beta, k = (as_written(attributes.get(*default)) for default in defaults.items())
+        self._push(node, ContrastNorm(self._name("norm"), attributes["size"], alpha, beta, k))
 
-    def _relu(self, node: Any, given: dict[str, Any]) -> None:
+    def _relu(self, node: Any, attributes: dict[str, Any]) -> None:
         if self.linear is None:
             refuse(node, "expected directly behind a convolution or a dense layer")
         if isinstance(self.layers[-1], Dense):
             self.layers[-1] = replace(self.layers[-1], relu=True)
         self.linear = None
 
-    def _gemm(self, node: Any, given: dict[str, Any]) -> None:
-        factors = {"alpha": given.get("alpha", 1.0), "beta": given.get("beta", 1.0)}
-        if given.get("transA") or any(factor != 1 for factor in factors.values()):
-            refuse(node, f"transA {given.get('transA', 0)}, {factors}: expected 0, and both 1")
-        self._dense(node, self._stored(node, 2), inputs_first=not given.get("transB"))
+    def _gemm(self, node: Any, attributes: dict[str, Any]) -> None:
+        factors = {"alpha": attributes.get("alpha", 1.0), "beta": attributes.get("beta", 1.0)}
+        if attributes.get("transA") or any(factor != 1 for factor in factors.values()):
+            refuse(node, f"transA {attributes.get('transA', 0)}, {factors}: expected 0, and both 1")
+        self._dense(node, self._stored(node, 2), inputs_first=not attributes.get("transB"))
 
-    def _matmul(self, node: Any, given: dict[str, Any]) -> None:
+    def _matmul(self, node: Any, attributes: dict[str, Any]) -> None:
         self._dense(node, None, inputs_first=True)
 
     def _dense(self, node: Any, bias: Tensor | None, inputs_first: bool) -> None:
@@ -194,7 +211,7 @@ class Walk:
         self.affine[layer.name] = affine
         self.maps, self.linear = layer.features or 0, node
 
-    def _add(self, node: Any, given: dict[str, Any]) -> None:
+    def _add(self, node: Any, attributes: dict[str, Any]) -> None:
         bias = self._stored(node, 1) if node.input[1] in self.constants else self._stored(node, 0)
         if self.linear is None or self.linear.op_type != "MatMul" or bias is None:
             refuse(node, "expected the bias of a MatMul")
@@ -203,14 +220,14 @@ class Walk:
             refuse(node, "expected one bias")
         self.affine[name] = self.affine[name]._replace(bias=bias)
 
-    def _flatten(self, node: Any, given: dict[str, Any]) -> None:
-        if given.get("axis", 1) != 1:
-            refuse(node, f"axis {given['axis']}: expected 1")
+    def _flatten(self, node: Any, attributes: dict[str, Any]) -> None:
+        if attributes.get("axis", 1) != 1:
+            refuse(node, f"axis {attributes['axis']}: expected 1")
         self._flat()
 
-    def _reshape(self, node: Any, given: dict[str, Any]) -> None:
+    def _reshape(self, node: Any, attributes: dict[str, Any]) -> None:
         stored = self._stored(node, 1)
-        shape = given["shape"] if stored is None else stored.read().tolist()
+        shape = attributes.get("shape", []) if stored is None else self._numbers(node, stored)
         features = self.maps if self.flat else self.maps * self.size**2
         whole = len(shape) == 2 and shape[0] in (-1, 0, 1, self.batch)
         if not whole or shape[1] not in (-1, features):
@@ -221,20 +238,20 @@ class Walk:
         if not self.flat:
             self.flat, self.maps = True, self.maps * self.size**2
 
-    def _dropout(self, node: Any, given: dict[str, Any]) -> None:
+    def _dropout(self, node: Any, attributes: dict[str, Any]) -> None:
         stored = self._stored(node, 1)
-        ratio = given.get("ratio", 0.5) if stored is None else float(stored.read())
+        ratio = attributes.get("ratio", 0.5) if stored is None else self._numbers(node, stored)[0]
         if self.layers and isinstance(self.layers[-1], Dense):
-            self._push(node, replace(self.layers.pop(), dropout=float(f"{ratio:.7g}")))
+            self._push(node, replace(self.layers.pop(), dropout=as_written(ratio)))
 
-    def _average(self, node: Any, given: dict[str, Any]) -> None:
-        same = all(set(given.get(name, [1])) == {1} for name in ("kernel_shape", "strides"))
+    def _average(self, node: Any, attributes: dict[str, Any]) -> None:
+        same = all(set(attributes.get(name, [1])) == {1} for name in ("kernel_shape", "strides"))
         if node.op_type == "GlobalAveragePool":
             same = self.size == 1
-        if not same or any(given.get("pads", [0])):
+        if not same or any(attributes.get("pads", [0])):
             refuse(node, "expected max pooling, or an average of single pixels")
 
-    def _end(self, node: Any, given: dict[str, Any]) -> None:
-        if not self.flat or given.get("axis", 1) not in (1, -1):
-            refuse(node, f"axis {given.get('axis', 1)}: expected one over the classes")
+    def _end(self, node: Any, attributes: dict[str, Any]) -> None:
+        if not self.flat or attributes.get("axis", 1) not in (1, -1):
+            refuse(node, f"axis {attributes.get('axis', 1)}: expected one over the classes")
         self.softmax = node

@@ -6,6 +6,7 @@ the tensors' own.
 """
 
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,12 +20,12 @@ class Family(NamedTuple):
 
     Attributes:
       architecture: with the widths of its own published net.
-      prefixes: by layer, what its tensors' names begin with.
+      modules: by layer, the module whose tensors these are.
       any_width: whether nets of other widths are taken for this family.
     """
 
     architecture: Architecture
-    prefixes: Mapping[str, str]
+    modules: Mapping[str, str]
     any_width: bool = True
 
     @property
@@ -104,14 +105,14 @@ _PYTORCHCV = {
 
 _NAMES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 _TORCHVISION_NAMES = (
-    *(f"features.{place}" for place in (0, 3, 6, 8, 10)),
-    *(f"classifier.{place}" for place in (1, 4, 6)),
+    *(f"features.{number}" for number in (0, 3, 6, 8, 10)),
+    *(f"classifier.{number}" for number in (1, 4, 6)),
 )
 _PYTORCHCV_NAMES = (
     "features.stage1.unit1.conv",
     "features.stage2.unit1.conv",
     *(f"features.stage3.unit{unit}.conv" for unit in (1, 2, 3)),
-    *(f"output.fc{place}{'' if place == 3 else '.fc'}" for place in (1, 2, 3)),
+    *(f"output.fc{number}{'' if number == 3 else '.fc'}" for number in (1, 2, 3)),
 )
 
 FAMILIES = (
@@ -130,15 +131,16 @@ FAMILIES = (
         for name, layers in _PYTORCHCV.items()
     ),
 )
-"""What is recognised, the special before the general. pytorchcv rounds as Caffe does: down at
-convolutions, up at pools."""
+"""The families that are recognised, the special before the general. pytorchcv rounds as Caffe does:
+down at convolutions, up at pools."""
 
 
 def load(path: Path) -> Imported:
     """Reads a state dict.
 
     Args:
-      path: a .safetensors file, or any other that `torch.save` wrote.
+      path: a .safetensors file, or any other that `torch.save` wrote; the state dict may be an
+        entry of a training checkpoint, and its names may begin as a wrapper's do.
 
     Returns:
       The net.
@@ -150,45 +152,91 @@ def load(path: Path) -> Imported:
     if not path.is_file():
         raise ValueError(f"weights {path}: expected a file, there is none")
     try:
-        tensors = torch_file.read(path)
+        state = torch_file.read(path)
+        tensors, prefix = _unwrapped(state.tensors)
         family = _family(tensors)
-        given = {
-            layer: Affine(tensors[f"{prefix}.weight"], tensors[f"{prefix}.bias"])
-            for layer, prefix in family.prefixes.items()
+        affine = {
+            layer: Affine(tensors[f"{module}.weight"], tensors[f"{module}.bias"])
+            for layer, module in family.modules.items()
         }
-        del tensors
-        spatial = {
-            layer.name: given[layer.name].features for layer in _convolutions(family.architecture)
-        }
-        dense = {name: given[name].features for name in ("fc6", "fc7")}
-        arch = family.architecture.with_features(**spatial, **dense)
-        return Imported(arch, parameters(arch, given), TORCH)
+        widths = {name: affine[name].features for name in _inner_layers(family.architecture)}
+        arch = family.architecture.with_features(**widths)
+        params = parameters(arch, affine)
+        return Imported(arch, params, TORCH, _note(state.entry, prefix))
     except ValueError as error:
         raise ValueError(f"weights {path}: {error}") from None
+
+
+_WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""The names that PyTorch's wrappers of modules give what they wrap."""
+
+
+def _unwrapped(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """A state dict's tensors by the names that the net itself gives them.
+
+    Returns:
+      The tensors, without wrappers' parts of their names and without what all names begin with;
+      and what was left out, such as "module.model.".
+    """
+    split = {name: name.split(".") for name in tensors}
+    parts_of_all = {part for parts in split.values() for part in parts}
+    wrappers = [part for part in _WRAPPERS if part in parts_of_all]
+    names = {name: [p for p in parts if p not in _WRAPPERS] for name, parts in split.items()}
+    # A module's name and its tensor's stay.
+    outer = zip(*(parts[:-2] for parts in names.values()), strict=False)
+    shared = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, outer)]
+    names = {name: parts[len(shared) :] for name, parts in names.items()}
+    plain = {".".join(parts): tensors[name] for name, parts in names.items()}
+    if len(plain) < len(tensors):
+        raise ValueError(f"names of tensors: expected them to differ without {', '.join(wrappers)}")
+    return plain, "".join(f"{part}." for part in [*wrappers, *shared])
+
+
+def _note(entry: str | None, prefix: str) -> str:
+    """What was opened and left out, in words; empty if nothing was."""
+    parts = [f"opened {entry!r} of a training checkpoint"] if entry else []
+    parts += [f"left {prefix!r} out of the names of its tensors"] if prefix else []
+    return ", ".join(parts)
 
 
 def _convolutions(arch: Architecture) -> list[Conv]:
     return [layer for layer in arch if isinstance(layer, Conv)]
 
 
+def _inner_layers(arch: Architecture) -> list[str]:
+    """The layers whose widths are the tensors' own: all that have weights but the last."""
+    return list(arch.kernel_shapes())[:-1]
+
+
 def _family(tensors: Mapping[str, Tensor]) -> Family:
     """The family that names, ranks and window sizes tell."""
     for family in FAMILIES:
-        names = {f"{prefix}.{kind}" for prefix in family.prefixes.values() for kind in _KINDS}
+        names = {f"{module}.{kind}" for module in family.modules.values() for kind in _KINDS}
         if names != tensors.keys():
             continue
-        found = [
-            tensors[f"{family.prefixes[layer.name]}.weight"].shape
-            for layer in _convolutions(family.architecture)
-        ]
-        sizes = [(layer.size, layer.size) for layer in _convolutions(family.architecture)]
-        if [shape[2:] for shape in found] == sizes and (
-            family.any_width or [shape[0] for shape in found] == family.widths
+        _expect_ranks(family, tensors)
+        convolutions = _convolutions(family.architecture)
+        shapes = [tensors[f"{family.modules[layer.name]}.weight"].shape for layer in convolutions]
+        if [shape[2:] for shape in shapes] == [(layer.size,) * 2 for layer in convolutions] and (
+            family.any_width or [shape[0] for shape in shapes] == family.widths
         ):
             return family
     known = ", ".join(family.architecture.name for family in FAMILIES)
-    some = ", ".join(f"{each.name} {each.shape}" for each in list(tensors.values())[:3])
+    if norms := [name for name in tensors if name.endswith(".running_mean")]:
+        raise ValueError(
+            f"expected the tensors of {known}, which have no BatchNorm; found BatchNorm's "
+            f"{', '.join(name[:80] for name in norms[:3])}"
+        )
+    some = ", ".join(f"{tensor.name[:80]} {tensor.shape}" for tensor in list(tensors.values())[:3])
     raise ValueError(f"expected the tensors of {known}; found {len(tensors)}: {some}, ...")
+
+
+def _expect_ranks(family: Family, tensors: Mapping[str, Tensor]) -> None:
+    for layer, module in family.modules.items():
+        form = "(O, I, H, W)" if isinstance(family.architecture[layer], Conv) else "(O, I)"
+        kernel = tensors[f"{module}.weight"]
+        if len(kernel.shape) != form.count(",") + 1:
+            raise ValueError(f"tensor {kernel.name} of shape {kernel.shape}: expected {form}")
 
 
 _KINDS = ("weight", "bias")

@@ -1,4 +1,4 @@
-"""Copies of pictures as they go round, to be found again: what `overlap` is tested with."""
+"""Near-duplicates made on purpose, as they occur in collections: what `overlap` is tested with."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from zfnet_jax.data.source import Example, Source
 Copy = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 QUALITY = 90
-"""Of the JPEG that a copy is stored as, where it is not recompressed."""
+"""The quality of the JPEG that a copy is stored as, unless its kind is "recompressed"."""
 
 
 def _resized(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -29,14 +29,14 @@ def _cropped(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     return picture.crop((int(left), int(top), int(left) + wide, int(top) + high))
 
 
-def _shifted(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _brightened(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Brighter or darker by 40 of 255, and cut off at black and white."""
     by = int(rng.choice([-40, 40]))
     return picture.point(lambda value: value + by)
 
 
 def _all(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    for change in (_cropped, _resized, _shifted):
+    for change in (_cropped, _resized, _brightened):
         picture = change(picture, rng)
     return picture
 
@@ -46,53 +46,53 @@ KINDS: MappingProxyType[str, Copy] = MappingProxyType(
         "resized": _resized,
         "recompressed": lambda picture, _: picture,
         "cropped": _cropped,
-        "brightness": _shifted,
+        "brightness": _brightened,
         "mirrored": lambda picture, _: ImageOps.mirror(picture),
         "all but mirrored": _all,
     }
 )
-"""What is done to a copy, by name."""
+"""The changes that a copy can have, by name."""
 
 
 @dataclass(frozen=True)
-class Copies:
-    """A `Source` of one near-duplicate of every picture of another, as JPEG files.
+class PlantedCopies:
+    """A `Source` of one near-duplicate of every picture of another source, as JPEG files.
 
     Attributes:
-      of: the other.
+      originals: the other source.
       kind: one of `KINDS`; "recompressed" and "all but mirrored" are of JPEG quality 20.
-      seed: of how much is changed, picture by picture.
+      seed: of how much each picture is changed.
     """
 
-    of: Source
+    originals: Source
     kind: str
     seed: int = 0
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Those of the other."""
-        return self.of.class_names
+        """The originals' class names."""
+        return self.originals.class_names
 
     @property
     def labels(self) -> np.ndarray:
-        """Those of the other."""
-        return self.of.labels
+        """The originals' labels."""
+        return self.originals.labels
 
     @property
     def names(self) -> Sequence[str]:
-        """Those of the other."""
-        return self.of.names
+        """The originals' names."""
+        return self.originals.names
 
     @property
     def identity(self) -> str:
         """As `Source.identity`."""
-        return identity.of_json([self.of.identity, self.kind, self.seed])
+        return identity.of_json([self.originals.identity, self.kind, self.seed])
 
     def __len__(self) -> int:
-        return len(self.of)
+        return len(self.originals)
 
     def __getitem__(self, index: int) -> Example:
-        example, rng = self.of[index], np.random.default_rng([self.seed, index])
+        example, rng = self.originals[index], np.random.default_rng([self.seed, index])
         image = example.image
         if isinstance(image, np.ndarray):
             picture = Image.fromarray(image)

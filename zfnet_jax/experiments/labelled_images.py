@@ -17,61 +17,68 @@ Classes = Literal["all", "unseen"]
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class LabelledImages:
     """Pictures chosen from several sources of the same classes, as one source.
 
     Attributes:
       sources: where they come from.
-      places: (N, 2) int, which source and which of its items.
+      members: (N, 2) int, for each picture the number of its source and its number in that source.
       labels: (N,) int32.
       class_names: the name of each label.
     """
 
     sources: tuple[Source, ...]
-    places: np.ndarray
+    members: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return f"LabelledImages({len(self)} pictures of {len(self.class_names)} classes)"
+
     @classmethod
-    def of(cls, *sources: Source) -> "Pool":
+    def of(cls, *sources: Source) -> "LabelledImages":
         """All pictures of some sources."""
-        places = [(at, item) for at, each in enumerate(sources) for item in range(len(each))]
-        labels = np.concatenate([np.asarray(each.labels, np.int32) for each in sources])
-        return cls(sources, np.array(places), labels, sources[0].class_names)
+        members = [
+            (number, item) for number, source in enumerate(sources) for item in range(len(source))
+        ]
+        labels = np.concatenate([np.asarray(source.labels, np.int32) for source in sources])
+        return cls(sources, np.array(members), labels, sources[0].class_names)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Example:
-        source, item = self.places[index]
+        source, item = self.members[index]
         example = self.sources[source][int(item)]
         return example._replace(label=int(self.labels[index]))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each picture is called, without opening it."""
+        """The name of each picture, without opening it."""
         names = [source.names for source in self.sources]
-        return tuple(names[source][item] for source, item in self.places.tolist())
+        return tuple(names[source][item] for source, item in self.members.tolist())
 
     @property
     def identity(self) -> str:
         """As `Source.identity`."""
         sources = [source.identity for source in self.sources]
-        return identity.of_json([sources, self.places.tolist()])
+        return identity.of_json([sources, self.members.tolist()])
 
-    def take(self, items: np.ndarray) -> "Pool":
+    def take(self, items: np.ndarray) -> "LabelledImages":
         """Some of the pictures."""
-        return replace(self, places=self.places[items], labels=self.labels[items])
+        return replace(self, members=self.members[items], labels=self.labels[items])
 
-    def only(self, classes: np.ndarray) -> "Pool":
+    def only(self, classes: np.ndarray) -> "LabelledImages":
         """The pictures of some classes, (K,) int ascending, which become labels 0 to K - 1."""
         items = np.flatnonzero(np.isin(self.labels, classes))
         labels = np.searchsorted(classes, self.labels[items]).astype(np.int32)
         names = tuple(self.class_names[label] for label in classes)
-        return replace(self, places=self.places[items], labels=labels, class_names=names)
+        return replace(self, members=self.members[items], labels=labels, class_names=names)
 
 
-def open_pool(source: str, net: Net, classes: Classes = "all", exclude: str | None = None) -> Pool:
+def open_labelled_images(
+    source: str, net: Net, classes: Classes = "all", exclude: str | None = None
+) -> LabelledImages:
     """Opens a data set to transfer a net to.
 
     Args:
@@ -86,28 +93,28 @@ def open_pool(source: str, net: Net, classes: Classes = "all", exclude: str | No
     Raises:
       ValueError: the source cannot be used, or fewer than two classes remain.
     """
-    # The folds say what is too few.
+    # Too few pictures are noticed when the folds are drawn.
     splits = open_splits(DataConfig(source=source, exclude=exclude), minimum=1)
     warn_of_skipped(splits.skipped)
-    pool = Pool.of(splits.train, splits.val)
+    images = LabelledImages.of(splits.train, splits.val)
     if classes == "unseen":
-        unseen = [k for k, name in enumerate(pool.class_names) if name not in net.class_names]
+        unseen = [k for k, name in enumerate(images.class_names) if name not in net.class_names]
         if len(unseen) < 2:
             raise ValueError(
-                f"{source}: {len(unseen)} of {len(pool.class_names)} classes are not the net's "
+                f"{source}: {len(unseen)} of {len(images.class_names)} classes are not the net's "
                 "own; expected at least 2 for --classes unseen"
             )
-        pool = pool.only(np.array(unseen))
-    return pool
+        images = images.only(np.array(unseen))
+    return images
 
 
-def say_shared(pool: Pool, net: Net) -> list[str]:
-    """Says on stderr which of a pool's classes the net may have been trained on; returns them."""
-    shared = [name for name in pool.class_names if name in net.class_names]
+def warn_of_shared_classes(images: LabelledImages, net: Net) -> list[str]:
+    """Says on stderr which classes of the pictures are the net's own by name; returns these."""
+    shared = [name for name in images.class_names if name in net.class_names]
     if shared:
         print(
-            f"warning: {len(shared)} of {len(pool.class_names)} classes are the net's own by name, "
-            f"such as {shared[0]}; what it has seen of them is no transfer",
+            f"warning: {len(shared)} of {len(images.class_names)} classes are the net's own by "
+            f"name, such as {shared[0]}; what it has seen of them is no transfer",
             file=sys.stderr,
         )
     return shared
