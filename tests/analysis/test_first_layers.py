@@ -252,7 +252,7 @@ def test_a_dead_layer_is_shown_as_dead():
     assert not found.projections.any()
     assert report.facts(found)["never fire, conv2"] == "8 of 8"
     assert report.describe(found)["second_layer"]["images"] == [[], [], []]
-    report.selection_picture(["dead"], [found])
+    report.first_layers_picture(["dead"], [found])
 
 
 @pytest.mark.parametrize(("gone", "names"), [(("conv2", "conv3"), "conv1"), ((), None)])
@@ -274,8 +274,8 @@ def test_dead_and_dominant_filters_are_framed_and_counted():
         for each in (net, replace(net, config=uncapped))
     ]
     sheets = [
-        report.selection_picture(["one"], found[:1]),
-        report.selection_picture(["a", "b"], found),
+        report.first_layers_picture(["one"], found[:1]),
+        report.first_layers_picture(["a", "b"], found),
     ]
     counts = [
         [
@@ -302,7 +302,7 @@ def test_the_table_of_nets_of_different_layers():
     net = make_net()
     found = measure_first_layers(net, frames_of(net), map_count=2, k=2)
     shallow = replace(found, firing={"conv1": found.firing["conv1"]})
-    lines = report.table(["deep", "shallow"], [found, shallow]).splitlines()
+    lines = report.facts_table(["deep", "shallow"], [found, shallow]).splitlines()
     assert lines[0].split() == ["deep", "shallow"]
     assert lines[-1].split() == ["never", "fire,", "conv3", *lines[-1].split()[3:6], "-"]
     start = lines[0].index("shallow")
