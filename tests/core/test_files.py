@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from zfnet_jax.core import files, locks
 
@@ -210,6 +212,17 @@ def test_one_process_writes_a_folder_at_a_time(other_process, tmp_path: Path, ki
         assert sorted(tmp_path.rglob("*")) == before
     assert other_process(kind, out) == "free"
     assert names(tmp_path) == (["out"] if kind == "whole" else [])
+
+
+def test_one_waits_for_the_other_where_they_work_together(tmp_path: Path):
+    lock = FileLock(tmp_path / "out" / ".lock", thread_local=False)
+    (tmp_path / "out").mkdir()
+    lock.acquire()
+    threading.Timer(0.2, lock.release).start()
+    with files.output_folder(tmp_path / "out", wait=True) as folder:
+        assert not lock.is_locked
+        (folder / "a.txt").write_text("")
+    assert names(tmp_path / "out") == ["a.txt"]
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path):
