@@ -1,6 +1,7 @@
 """Files and folders appear only when they are whole, and one process writes them at a time."""
 
 import contextlib
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -11,7 +12,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from zfnet_jax.core import files, locks
 
@@ -215,14 +215,20 @@ def test_one_process_writes_a_folder_at_a_time(other_process, tmp_path: Path, ki
 
 
 def test_one_waits_for_the_other_where_they_work_together(tmp_path: Path):
-    lock = FileLock(tmp_path / "out" / ".lock", thread_local=False)
-    (tmp_path / "out").mkdir()
-    lock.acquire()
-    threading.Timer(0.2, lock.release).start()
-    with files.output_folder(tmp_path / "out", wait=True) as folder:
-        assert not lock.is_locked
-        (folder / "a.txt").write_text("")
-    assert names(tmp_path / "out") == ["a.txt"]
+    out, released = tmp_path / "out", []
+    out.mkdir()
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        def release() -> None:
+            released.append(True)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        threading.Timer(0.2, release).start()
+        with files.output_folder(out, wait=True) as folder:
+            assert released
+            (folder / "a.txt").write_text("")
+    assert names(out) == ["a.txt"]
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path):
