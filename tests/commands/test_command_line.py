@@ -109,6 +109,11 @@ def test_wrong_options(capsys, args, named):
         (FileNotFoundError(2, "No such file or directory", "été.png"), None),
         (OSError(28, "No space left on device"), "error: [Errno 28] No space left on device\n"),
         (ValueError(), "error: ValueError\n"),
+        (MemoryError(), "error: out of memory\n"),
+        (
+            MemoryError("Unable to allocate 9 GiB"),
+            "error: out of memory: Unable to allocate 9 GiB\n",
+        ),
     ],
 )
 def test_what_a_user_can_put_right_is_one_line(capsys, error, line):

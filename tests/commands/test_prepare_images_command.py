@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from zfnet_jax.commands import command_line
@@ -134,6 +135,17 @@ def test_nothing_is_left_of_an_unfinished_data_set(photos, tmp_path, monkeypatch
     assert list((tmp_path / "sets").iterdir()) == []
     monkeypatch.undo()
     assert prepare_images(photos, tmp_path / "sets", size=16).folder.is_dir()
+
+
+def test_two_processes_do_not_make_one_data_set(photos, tmp_path):
+    (tmp_path / "sets" / ".photos.partial").mkdir(parents=True)  # what a killed process left
+    with (
+        FileLock(tmp_path / "sets" / ".photos.lock"),
+        pytest.raises(ValueError, match="photos: another process is writing to it"),
+    ):
+        prepare_images(photos, tmp_path / "sets", name="photos", size=16)
+    prepare_images(photos, tmp_path / "sets", name="photos", size=16)
+    assert [path.name for path in (tmp_path / "sets").glob(".*.partial")] == []
 
 
 def test_a_picture_that_broke_after_the_scan_is_named(photos, tmp_path, monkeypatch):

@@ -1,12 +1,14 @@
 """Files and folders appear only when they are whole, and one process writes them at a time."""
 
 import contextlib
+import fcntl
 import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -210,6 +212,23 @@ def test_one_process_writes_a_folder_at_a_time(other_process, tmp_path: Path, ki
         assert sorted(tmp_path.rglob("*")) == before
     assert other_process(kind, out) == "free"
     assert names(tmp_path) == (["out"] if kind == "whole" else [])
+
+
+def test_one_waits_for_the_other_where_they_work_together(tmp_path: Path):
+    out, released = tmp_path / "out", []
+    out.mkdir()
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        def release() -> None:
+            released.append(True)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        threading.Timer(0.2, release).start()
+        with files.output_folder(out, wait=True) as folder:
+            assert released
+            (folder / "a.txt").write_text("")
+    assert names(out) == ["a.txt"]
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path):

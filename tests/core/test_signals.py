@@ -169,6 +169,14 @@ time.sleep(20)
     assert ended(code, signal.SIGTERM)[:2] == (143, "whole\n")
 
 
-def test_a_process_that_ends_by_itself():
-    code = "signals.watch()\nprint(flush=True)"
+def test_a_process_that_has_done_its_work_ends_as_it_would():
+    code = """
+import os, signal
+class Last:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.SIGTERM):
+        kill(process, number)
+signals.watch()
+signals.last = Last()  # which the interpreter takes down after it has let go of handlers
+print(flush=True)
+"""
     assert ended(code)[:2] == (0, "")

@@ -33,7 +33,7 @@ from zfnet_jax.commands import train
 from zfnet_jax.data.splits import open_splits
 from zfnet_jax.training import checkpoint, run_folder
 from zfnet_jax.training.metrics import MetricsLog
-from zfnet_jax.training.run_folder import claim
+from zfnet_jax.training.run_folder import expect_same_run, write_description
 from zfnet_jax.zfnet.architecture import Conv
 
 pytest_plugins = ["tiny_runs"]
@@ -394,14 +394,13 @@ def test_free_keys(zfnet: Zfnet, finished: Finished, tmp_path: Path):
     for started, refused in ((config, False), (with_cosine, True)):
         run = tmp_path / started.optimizer.schedule
         splits = open_splits(started.data)
-        claim(run, started, splits, begun=False)
+        write_description(run, started, splits)
         more = configs.from_json(configs.to_json(started) | longer)
         if refused:  # the length of the run decides every rate
             with pytest.raises(ValueError, match=r"train\.epochs = 7: .* started with 6"):
-                claim(run, more, splits, begun=True)
-            claim(run, more, splits, begun=False)  # a run that left nothing binds nobody
+                expect_same_run(run, more, splits)
         else:
-            claim(run, more, splits, begun=True)
+            expect_same_run(run, more, splits)
 
 
 @pytest.mark.parametrize("is_begun", [True, False])
@@ -435,12 +434,12 @@ def test_what_killed_processes_left_in_a_run_is_removed(tmp_path: Path):
 def test_other_data_is_refused(zfnet: Zfnet, picture_folder: Path, tmp_path: Path):
     config = configs.load(zfnet.config)
     splits = open_splits(config.data)
-    claim(tmp_path / "run", config, splits, begun=False)
+    write_description(tmp_path / "run", config, splits)
     fewer = shutil.copytree(picture_folder, tmp_path / "pictures")
     (fewer / "red" / "00.png").unlink()
     changed = open_splits(replace(config.data, source=f"folder:{fewer}"))
     with pytest.raises(ValueError, match=r"was started with 36 \+ 12 pictures of 3 classes"):
-        claim(tmp_path / "run", config, changed, begun=True)
+        expect_same_run(tmp_path / "run", config, changed)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def _write(record: Record, base: TrainConfig, config: Path, out: Path, paper: bo
         **report.to_json(record.parts),
         "recipe": configs.to_json(base),
     }
-    with output_folder(out) as folder:
+    with output_folder(out, wait=True) as folder:
         write_json(folder / "ablation.json", description)
         (folder / "ablation.md").write_text(report.table(record.parts) + "\n")
         report.plot(record.parts, base.data.source, folder / "ablation.png", paper=paper)

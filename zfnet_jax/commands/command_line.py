@@ -93,7 +93,7 @@ def parse(target: Callable[..., T], args: Sequence[str] | None = None, **options
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Ends the process with one line on stderr and exit code 2 on ValueError or OSError.
+    """Ends the process with a line on stderr and code 2 on ValueError, OSError and MemoryError.
 
     Other exceptions are bugs and keep their tracebacks.
     """
@@ -105,6 +105,9 @@ def one_line_errors() -> Iterator[None]:
             message = f"{error.filename}: {error.strerror}"
         line = printable(" ".join(message.split())) or type(error).__name__
         print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except MemoryError as error:
+        print(f"error: out of memory: {error}".removesuffix(": "), file=sys.stderr)
         sys.exit(2)
 
 

@@ -83,7 +83,7 @@ def main(
         "paper": [{"net": n, "top1_error": a, "top5_error": b} for n, a, b in report.PAPER],
         "recipe": configs.to_json(base),
     }
-    with output_folder(out) as folder:
+    with output_folder(out, wait=True) as folder:
         write_json(folder / "ensemble.json", description)
         (folder / "ensemble.md").write_text(text + "\n")
         report.plot(names, scores, folder / "ensemble.png", paper=paper)

@@ -137,7 +137,7 @@ def main(
     title = (
         f"{len(drawn[0].classes)} classes of {Path(source).name}, {count} training images a class"
     )
-    with output_folder(out) as made:
+    with output_folder(out, wait=True) as made:
         (made / "layer_features.md").write_text(text + "\n")
         report.layers_picture(rows, numbers, title, made / "layer_features.png", paper=paper)
         write_json(made / "layer_features.json", description)

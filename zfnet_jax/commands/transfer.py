@@ -161,7 +161,7 @@ def _write(
     }
     text, data = report.transfer_text(rows), Path(about["source"]).name
     title = f"{len(about['classes'])} classes of {data}, features of {about['reading']['layer']}"
-    with output_folder(out) as made:
+    with output_folder(out, wait=True) as made:
         (made / "transfer.md").write_text(text + "\n")
         report.transfer_picture(rows, title, made / "transfer.png", paper=paper)
         write_json(made / "transfer.json", description)
@@ -228,7 +228,7 @@ def _voc(
     precisions = result["average_precision"]
     text = report.voc_text(precisions)
     description = {**about, **record.identity, **result}
-    with output_folder(out) as made:
+    with output_folder(out, wait=True) as made:
         (made / "voc.md").write_text(text + "\n")
         title = f"PASCAL VOC 2012, train to val, features of {wanted.layer}"
         report.voc_picture(precisions, title, made / "voc.png", paper=paper)

@@ -80,21 +80,26 @@ def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
 
 
 @contextlib.contextmanager
-def output_folder(out: Path) -> Iterator[Path]:
+def output_folder(out: Path, *, wait: bool = False) -> Iterator[Path]:
     """A temporary folder to write to, whose files move to `out` at the end.
 
     Args:
       out: the folder to make; files of the same names in it are replaced.
+      wait: whether to wait for another process that is writing to it.
 
     Yields:
       The folder to write to. After an error inside, `out` is as it was.
 
     Raises:
-      ValueError: `out` is a file, or another process is writing to it.
+      ValueError: `out` is a file, or another process is writing to it, which is not waited for.
       OSError: it cannot be written; names `out` also where the disk is full.
     """
     temporary = out / PARTIAL
-    with locked_folder(out), errors_that_name(out, temporary), work_folder(temporary):
+    with (
+        locked_folder(out, wait=wait),
+        errors_that_name(out, temporary),
+        work_folder(temporary),
+    ):
         yield temporary
         with signals.undivided():
             for file in sorted(temporary.iterdir()):

@@ -18,14 +18,18 @@ _held: set[Path] = set()  # the lock files of this process
 
 
 @contextlib.contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
+def locked_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Makes a folder, and keeps other processes from writing to it.
 
     A folder that was made for nothing is removed at the end. Inside another such block of the
     same folder it does nothing.
 
+    Args:
+      folder: the folder.
+      wait: whether to wait for another process that is writing to it.
+
     Raises:
-      ValueError: it is a file, or another process is writing to it.
+      ValueError: it is a file, or another process is writing to it, which is not waited for.
       OSError: it cannot be made.
     """
     expect_folder(folder)
@@ -34,26 +38,27 @@ def locked_folder(folder: Path) -> Iterator[None]:
     # As it is now, since a command may change its working folder.
     remove = partial(_remove_if_empty, folder.absolute())
     made = signals.finally_calling(remove) if is_new else contextlib.nullcontext()
-    with made, locked(folder / ".lock", folder):
+    with made, locked(folder / ".lock", folder, wait=wait):
         yield
 
 
 @contextlib.contextmanager
-def locked(file: Path, folder: Path) -> Iterator[None]:
+def locked(file: Path, folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Holds a lock file, which is removed at the end; inside another such block, does nothing.
 
     Args:
       file: the lock file.
       folder: what it locks.
+      wait: whether to wait for another process that holds it.
 
     Raises:
-      ValueError: another process holds it.
+      ValueError: another process holds it, which is not waited for.
     """
     file = file.absolute()
     if file in _held:
         yield
         return
-    lock = _acquire(file)
+    lock = _acquire(file, wait)
     if lock is None:
         raise ValueError(
             f"{folder}: another process is writing to it; expected one at a time, or another folder"
@@ -73,7 +78,7 @@ def expect_folder(path: Path) -> None:
         raise ValueError(f"{path}: expected a folder, it is a file")
 
 
-def _acquire(file: Path) -> filelock.BaseFileLock | None:
+def _acquire(file: Path, wait: bool) -> filelock.BaseFileLock | None:
     """A lock on the file of this name, not on one removed meanwhile; None if another holds it."""
     while True:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +86,7 @@ def _acquire(file: Path) -> filelock.BaseFileLock | None:
             # Its inode cannot come back as another file's, since it is open.
             lock = filelock.FileLock(file)
             try:
-                lock.acquire(blocking=False)
+                lock.acquire(blocking=wait)
             except filelock.Timeout:
                 return None
             if file.exists() and os.path.samestat(os.fstat(opened.fileno()), file.stat()):

@@ -8,6 +8,7 @@ import or a compilation; a second signal ends it at once. Files appear only when
 (`core.files`), so either end leaves none that is half-written.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -77,8 +78,10 @@ def watch() -> Callable[[], None]:
     earlier_wakeup = signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
     thread = threading.Thread(target=_watch, args=(receiver,), name="signals", daemon=True)
     thread.start()
+    atexit.register(_ignore_signals)
 
     def undo() -> None:
+        atexit.unregister(_ignore_signals)
         signal.set_wakeup_fd(earlier_wakeup)
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -175,6 +178,12 @@ def finally_calling(clear: Callable[[], None]) -> Iterator[None]:
 
 def _note(number: int, _: FrameType | None) -> None:
     note(number)
+
+
+def _ignore_signals() -> None:
+    """Lets a process end that has done its work: the interpreter restores default handlers."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _watch(receiver: socket.socket) -> None:

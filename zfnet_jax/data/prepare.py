@@ -5,7 +5,6 @@ import io
 import os
 import re
 import shlex
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,8 @@ from tqdm import tqdm
 
 from zfnet_jax.core.devices import processors
 from zfnet_jax.core.extras import import_extra
+from zfnet_jax.core.files import PARTIAL, beside, work_folder
+from zfnet_jax.core.locks import locked
 from zfnet_jax.data.decode import decode
 from zfnet_jax.data.folder import open_folder
 from zfnet_jax.data.pixel_modes import UnreadableImage
@@ -82,17 +83,24 @@ def prepare_images(
         )
     out = Path(out).expanduser()
     target = out / name
-    if target.exists():
-        raise ValueError(f"{target} exists already, expected a new name or folder")
+    _expect_new(target)
     splits = open_folder(folder, **split_options)
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as unfinished:
+    with (
+        locked(beside(target, ".lock"), target),
+        work_folder(beside(target, PARTIAL)) as unfinished,
+    ):
+        _expect_new(target)  # another process may have made it meanwhile
         try:
-            _write(splits, name, size, encoding, unfinished)
+            _write(splits, name, size, encoding, str(unfinished))
         except RuntimeError as error:  # What array_record raises on a full disk.
             raise OSError(f"{target}: cannot be written, {error}") from error
-        os.rename(Path(unfinished, name), target)
+        os.rename(unfinished / name, target)
     return Prepared(f"tfds:{name}@{out}", target, splits)
+
+
+def _expect_new(target: Path) -> None:
+    if target.exists():
+        raise ValueError(f"{target} exists already, expected a new name or folder")
 
 
 def _default_name(folder: Path) -> str:

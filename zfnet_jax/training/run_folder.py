@@ -1,7 +1,6 @@
 """The folder of a run: whose it is, what it says of its data, and the nets it keeps for good."""
 
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 from zfnet_jax import config as configs
 from zfnet_jax.config import TrainConfig
 from zfnet_jax.core import devices, identity
-from zfnet_jax.core.files import read_json, remove_partial, write_text
+from zfnet_jax.core.files import read_json, remove_partial, write_json, write_text
 from zfnet_jax.core.locks import locked_folder
 from zfnet_jax.data.source import Skipped, Splits, warn_of_skipped
 from zfnet_jax.networks import weights
@@ -25,27 +24,19 @@ SNAPSHOTS = "snapshots"
 _FREE = configs.KEYS_THAT_CHANGE_NO_NET | {"train.epochs", "train.max_steps"}
 
 
-def claim(
-    run: Path, config: TrainConfig, splits: Splits, *, begun: bool, write: bool = True
-) -> None:
-    """Makes the folder this run's, or checks that it is.
+def expect_same_run(run: Path, config: TrainConfig, splits: Splits) -> None:
+    """Raises ValueError where a folder holds a run of another configuration or of other data.
 
     Args:
       run: the folder.
-      config: the run.
+      config: the run that is to go on in it.
       splits: its data set.
-      begun: whether there is something to go on from; a run that left nothing binds nobody.
-      write: whether to write; of several processes only one does.
 
     Raises:
-      ValueError: it holds a run of another configuration, of which the first key that differs is
-        named, or of other data.
-      OSError: it cannot be made.
+      ValueError: names the first key of the configuration that differs, or says how the data does.
     """
-    path = run / CONFIG
-    data = identify(splits)
-    if begun and path.exists():
-        started = configs.from_json(read_json(path))
+    if (run / CONFIG).exists():
+        started = configs.from_json(read_json(run / CONFIG))
         for key, (then, now) in _differences(started, config).items():
             if key not in _FREE or (
                 key == "train.epochs" and config.optimizer.schedule == "cosine"
@@ -54,8 +45,8 @@ def claim(
                     f"{key} = {now!r}: {run} was started with {then!r}; expected the same, or "
                     "another folder for the run"
                 )
-    if begun and (run / DATA).exists():
-        then = read_json(run / DATA)
+    if (run / DATA).exists():
+        then, data = read_json(run / DATA), identify(splits)
         if any(then[key] != data[key] for key in data if key != "contents"):
             raise ValueError(
                 f"data {config.data.source}: {run} was started with {_counts(then)}; expected the "
@@ -66,10 +57,13 @@ def claim(
                 f"data {config.data.source}: {run} was started with other pictures of the same "
                 "names; expected the same pictures, or another folder for the run"
             )
-    if write:
-        run.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(configs.to_json(config), indent=1) + "\n")
-        write_text(run / DATA, json.dumps(data, indent=1) + "\n")
+
+
+def write_description(run: Path, config: TrainConfig, splits: Splits) -> None:
+    """Writes what `expect_same_run` reads; OSError where the folder cannot be written."""
+    run.mkdir(parents=True, exist_ok=True)
+    write_json(run / CONFIG, configs.to_json(config))
+    write_json(run / DATA, identify(splits))
 
 
 @contextlib.contextmanager
@@ -93,7 +87,7 @@ def locked(run: Path) -> Iterator[None]:
 def report_skipped(run: Path, skipped: Sequence[Skipped]) -> None:
     """Says how many files of the data set are no readable pictures, and lists them."""
     if skipped:
-        lines = [f"{each.name}: {each.reason}\n" for each in skipped]
+        lines = [f"{file.name}: {file.reason}\n" for file in skipped]
         write_text(run / SKIPPED, "".join(lines))
         warn_of_skipped(skipped, f" of the data set (all in {run / SKIPPED})")
 
@@ -112,14 +106,11 @@ def snapshots(run: Path) -> dict[int, Path]:
 
 def run_of(ckpt: Path) -> Path | None:
     """The folder of the run that a `--ckpt` is, or is a step or a snapshot of; None without one."""
-    for place in (ckpt, ckpt.parent.parent):
-        if (place / CONFIG).is_file():
-            return place
-    return None
+    return next((run for run in (ckpt, ckpt.parent.parent) if (run / CONFIG).is_file()), None)
 
 
 def output_of(ckpt: Path, tool: str) -> Path:
-    """Where a tool writes unless it is told: in the run's folder, not in a step's, which may go."""
+    """Where a command writes without --out: in the run's folder, not in a step's, which may go."""
     run = run_of(ckpt)
     if run is None:
         return Path(tool) / ckpt.stem

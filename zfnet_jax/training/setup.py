@@ -20,7 +20,7 @@ from zfnet_jax.data.splits import open_splits
 from zfnet_jax.training import checkpoint, optimizer, small_data
 from zfnet_jax.training.checkpoint import Progress
 from zfnet_jax.training.fine_tuning import Start, start_from
-from zfnet_jax.training.run_folder import claim, report_skipped
+from zfnet_jax.training.run_folder import expect_same_run, report_skipped, write_description
 from zfnet_jax.training.step import TrainState, init_state
 from zfnet_jax.zfnet.model import ZFNet
 
@@ -76,7 +76,10 @@ def set_up(
     begun, first = bool(checkpoint.steps(run)), devices.is_first_process()
     start = None if begun else _start(config, class_names)
     # Only now, so that a configuration that cannot be run leaves no folder that insists on it.
-    claim(run, config, splits, begun=begun, write=first)
+    if begun:  # a run that left nothing binds nobody
+        expect_same_run(run, config, splits)
+    if first:
+        write_description(run, config, splits)
     report_skipped(run, splits.skipped if first else ())
     if start and first:
         print(start.text, flush=True)
