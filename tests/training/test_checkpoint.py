@@ -323,6 +323,12 @@ def test_too_many_open_files_are_no_damage(capsys, copied: Path, count: int):
     assert checkpoint.load(copied).step == 7
 
 
+def test_a_file_of_weights_that_cannot_be_opened_is_no_damage(tmp_path: Path):
+    weights.write(make_net(5), tmp_path / "net.safetensors")
+    with open_files_left(0), pytest.raises(OSError, match="Too many open files"):
+        checkpoint.load(tmp_path / "net.safetensors")
+
+
 @pytest.mark.parametrize("is_watched", [False, True])
 def test_an_interrupt_is_no_damage(copied: Path, monkeypatch, is_watched: bool):
     def load(*_: object, **__: object) -> None:

@@ -53,11 +53,13 @@ def read(path: Path) -> Net:
 
     Raises:
       ValueError: there is no such file, or it is damaged, or no net of this package.
+      OSError: it cannot be read.
     """
     if not path.is_file():
         raise ValueError(f"checkpoint {path}: expected a file, there is none")
     try:
-        with safe_open(path, "flax") as file:
+        # Opened here too, since safe_open calls every error of the system a missing file.
+        with path.open("rb"), safe_open(path, "flax") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
