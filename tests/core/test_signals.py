@@ -169,6 +169,17 @@ time.sleep(20)
     assert ended(code, signal.SIGTERM)[:2] == (143, "whole\n")
 
 
+def test_a_signal_after_the_last_check_is_not_lost():
+    code = """
+import os, signal
+signals.watch()
+print()
+print("done")
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    assert ended(code)[:2] == (143, "done\n")
+
+
 def test_a_process_that_has_done_its_work_ends_as_it_would():
     code = """
 import os, signal

@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -78,10 +79,10 @@ def watch() -> Callable[[], None]:
     earlier_wakeup = signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
     thread = threading.Thread(target=_watch, args=(receiver,), name="signals", daemon=True)
     thread.start()
-    atexit.register(_ignore_signals)
+    atexit.register(_finish)
 
     def undo() -> None:
-        atexit.unregister(_ignore_signals)
+        atexit.unregister(_finish)
         signal.set_wakeup_fd(earlier_wakeup)
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -180,10 +181,17 @@ def _note(number: int, _: FrameType | None) -> None:
     note(number)
 
 
-def _ignore_signals() -> None:
-    """Lets a process end that has done its work: the interpreter restores default handlers."""
+def _finish() -> None:
+    """Answers a signal that came after the last check, and has later ones ignored.
+
+    The interpreter, which is about to end, would restore the default handlers.
+    """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    if _requests.number is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(128 + _requests.number)
 
 
 def _watch(receiver: socket.socket) -> None:
