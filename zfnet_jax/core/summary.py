@@ -6,8 +6,8 @@ from typing import Any
 _LONGEST = 80  # characters of a text or of bytes
 
 
-def summary(value: Any, /) -> str:
-    """A value as text, with each array by its type and shape; the `__repr__` of such values.
+def summary(value: Any) -> str:
+    """A value as text, with each array by its type and shape.
 
     Args:
       value: a named tuple, a mapping, a sequence, an array, or anything else.
@@ -17,8 +17,9 @@ def summary(value: Any, /) -> str:
     """
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}{list(value.shape)}" if value.shape else str(value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        fields = zip(value._fields, value, strict=True)
+    names = getattr(value, "_fields", None)  # of a named tuple
+    if names is not None:
+        fields = zip(names, value, strict=True)
         parts = ", ".join(f"{name}={summary(field)}" for name, field in fields)
         return f"{type(value).__name__}({parts})"
     if isinstance(value, Mapping):

@@ -27,7 +27,8 @@ class Example(NamedTuple):
     label: int
     name: str
 
-    __repr__ = summary
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 class Source(Protocol):

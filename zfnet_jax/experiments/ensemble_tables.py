@@ -22,7 +22,7 @@ PAPER = (
 """The paper's ImageNet 2012 validation errors, top-1 and top-5, with ten views."""
 
 TOPS = ("top1", "top5")
-_ONE, _FIVE = PAPER[3:5]
+_PAPER_ONE, _PAPER_FIVE = PAPER[3][1:], PAPER[4][1:]
 
 Scores = Mapping[int, Sequence[Mapping[str, float]]]
 """By number of views, what `evaluate_nets` returns: the scores of each net, then of their mean."""
@@ -65,12 +65,12 @@ def plot(names: Sequence[str], scores: Scores, path: Path, *, paper: bool = Fals
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     columns = [*map(views, scores), *["paper, 10 views"] * paper]
-    for number, (axes, top) in enumerate(zip(figure.subplots(1, 2), TOPS, strict=True), 1):
+    for number, (axes, top) in enumerate(zip(figure.subplots(1, 2), TOPS, strict=True)):
         for column, rows in enumerate(scores.values()):
             errors = [1 - row[top] for row in rows]
             _draw(axes, column, errors[: len(names)], errors[-1])
         if paper:
-            _draw(axes, len(scores), [_ONE[number]], _FIVE[number])
+            _draw(axes, len(scores), [_PAPER_ONE[number]], _PAPER_FIVE[number])
         axes.set_xticks(range(len(columns)), columns)
         axes.set(title=f"{top[:3]}-{top[3:]} error", xlim=(-0.5, len(columns) - 0.5))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -47,7 +47,8 @@ class Top(NamedTuple):
     col: Any
     label: Any
 
-    __repr__ = summary
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 class LayerStatistics(NamedTuple):
@@ -61,7 +62,8 @@ class LayerStatistics(NamedTuple):
     top: Top
     histogram: Any
 
-    __repr__ = summary
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 EMPTY = Top(np.float32(-np.inf), *np.array([NO_IMAGE, 0, 0, -1], np.int32))

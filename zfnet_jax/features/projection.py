@@ -45,7 +45,8 @@ class Projected(NamedTuple):
     patches: np.ndarray
     values: np.ndarray
 
-    __repr__ = summary
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 def project_all(

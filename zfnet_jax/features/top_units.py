@@ -24,7 +24,8 @@ class TopUnits(NamedTuple):
     map_numbers: np.ndarray
     top: Top
 
-    __repr__ = summary
+    def __repr__(self) -> str:
+        return summary(self)
 
     @property
     def filled(self) -> np.ndarray:

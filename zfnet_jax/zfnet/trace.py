@@ -21,4 +21,5 @@ class Trace(NamedTuple):
     activations: dict[str, Array]
     switches: dict[str, Array]
 
-    __repr__ = summary
+    def __repr__(self) -> str:
+        return summary(self)

@@ -27,7 +27,8 @@ class Units(NamedTuple):
     map: Array | np.ndarray
     value: Array | np.ndarray
 
-    __repr__ = summary
+    def __repr__(self) -> str:
+        return summary(self)
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Any]]) -> "Units":
