@@ -471,6 +471,17 @@ def test_a_constant_s_values_in_another_file_lie_beside_the_model(tmp_path, monk
     np.testing.assert_array_equal(found.params["conv1"]["bias"], values)
 
 
+def test_texts_that_are_not_utf_8_are_refused_or_read(tmp_path):
+    path = tmp_path / "net.onnx"
+    options = {"save_as_external_data": True, "location": "net.bin", "size_threshold": 0}
+    onnx.save(grouped().model(producer="tests-of-names"), path, **options)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"tests-of-names", b"tests-\xff\xfe-names"))
+    assert importer.load(path).classes == CLASSES
+    path.write_bytes(whole.replace(b"net.bin", b"n\xff\xfe.bin"))
+    assert "expected its values in" in refused(importer, path, "model")
+
+
 def test_a_constant_that_is_no_tensor_is_refused(refusal):
     model = grouped().model()
     model.graph.node.insert(0, helper.make_node("Constant", [], ["c"], value=3, name="three"))

@@ -39,7 +39,7 @@ def load(path: Path) -> Imported:
         for node in nodes:
             walk.take(node)
         arch = Architecture(path.stem, walk.finish(), size)
-        convention = TORCH if "pytorch" in model.producer_name.lower() else CAFFE
+        convention = TORCH if "pytorch" in onnx_file.text(model.producer_name).lower() else CAFFE
         return Imported(arch, parameters(arch, walk.affine), convention)
     except ValueError as error:
         raise ValueError(f"model {path}: {error}") from None
@@ -54,7 +54,7 @@ def _chain(graph: Any, constants: Mapping[str, Tensor]) -> tuple[int, int, list[
     """The size of the pictures, of their batch, and the nodes from there to the output."""
     pictures = [value for value in graph.input if value.name not in constants]
     if len(pictures) != 1:
-        names = ", ".join(value.name for value in pictures) or "none"
+        names = ", ".join(onnx_file.text(value.name) for value in pictures) or "none"
         raise ValueError(f"inputs {names}: expected one, the pictures")
     dims = [dim.dim_value for dim in pictures[0].type.tensor_type.shape.dim]
     if len(dims) != 4 or dims[1] != CHANNELS or dims[2] != dims[3] or dims[2] < 1:

@@ -21,6 +21,11 @@ def _onnx() -> Any:
     return import_extra("onnx", "import")
 
 
+def text(value: str | bytes) -> str:
+    """A text of a message, which protobuf gives as bytes where it is not UTF-8."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
 def read(path: Path) -> tuple[Any, dict[str, Tensor]]:
     """Reads a model.
 
@@ -84,7 +89,7 @@ def _array(proto: Any, name: str) -> np.ndarray:
 def _external(path: Path, proto: Any, name: str) -> Tensor:
     """A constant whose values are in another file of the model's folder."""
     onnx = _onnx()
-    entries = {entry.key: entry.value for entry in proto.external_data}
+    entries = {text(entry.key): text(entry.value) for entry in proto.external_data}
     folder, location = path.parent.resolve(), entries.get("location", "")
     file = (folder / location).resolve() if location.isprintable() else folder
     if not file.is_relative_to(folder):
