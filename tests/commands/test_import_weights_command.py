@@ -92,7 +92,7 @@ def test_a_command_shows_it_and_colours_are_right(net_file, tmp_path):
     out = tmp_path / "out"
     run(
         deconv.main,
-        *("--ckpt", tmp_path / "net.safetensors", "--layer", "conv1", "--maps", 1),
+        *("--ckpt", tmp_path / "net.safetensors", "--layer", "conv1", "--count", 1),
         *("--images", tmp_path / "red.png", "--out", out),
     )
     with np.load(out / "conv1.npz") as arrays:
