@@ -155,7 +155,7 @@ def pytest_testnodedown(node: Any) -> None:
         _PEAKS[node.gateway.id] = node.workeroutput["peak"]
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     """Prints the peaks, which are to stay under 1,500 MB."""
     if _PEAKS:
         peaks = ", ".join(f"{name} {peak:,} MB" for name, peak in sorted(_PEAKS.items()))

@@ -24,9 +24,9 @@ TWO = ("alexnet-without-3-4-6-7", "zfnet-half-6-7")
 # Stops itself once the second model has had three steps.
 STOPPED = """
 import os, runpy, signal, sys
-from zfnet_jax.training import metrics
+from zfnet_jax.training.meter import Meter
 
-add, count = metrics.Meter.add, int(sys.argv[1])
+add, count = Meter.add, int(sys.argv[1])
 seen = 0
 
 def noted(self, step, values):
@@ -36,7 +36,7 @@ def noted(self, step, values):
     if seen == count:
         os.kill(os.getpid(), signal.SIGTERM)
 
-metrics.Meter.add = noted
+Meter.add = noted
 sys.argv = sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

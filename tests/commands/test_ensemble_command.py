@@ -21,9 +21,9 @@ ENSEMBLE = ROOT / "tools" / "ensemble.py"
 # Stops itself once the first of the nets has noted so many steps.
 STOPPED = """
 import os, runpy, signal, sys
-from zfnet_jax.training import metrics
+from zfnet_jax.training.meter import Meter
 
-add, counts = metrics.Meter.add, [int(sys.argv[1])]
+add, counts = Meter.add, [int(sys.argv[1])]
 
 def noted(self, step, values):
     add(self, step, values)
@@ -31,7 +31,7 @@ def noted(self, step, values):
         counts.clear()
         os.kill(os.getpid(), signal.SIGTERM)
 
-metrics.Meter.add = noted
+Meter.add = noted
 sys.argv = sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

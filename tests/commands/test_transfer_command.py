@@ -48,14 +48,14 @@ from zfnet_jax.training.checkpoint import Checkpoints
 from zfnet_jax.experiments.record import Record
 
 kind, method = {"part": (Record, "add"), "checkpoint": (Checkpoints, "save")}[sys.argv[2]]
-kept, left = getattr(kind, method), int(sys.argv[3])
+kept, left, number = getattr(kind, method), int(sys.argv[3]), int(sys.argv[4])
 
 def counted(*args, **named):
     global left
     kept(*args, **named)
     left -= 1
     if not left:
-        os.kill(os.getpid(), int(sys.argv[4]))
+        os.kill(os.getpid(), number)
 
 setattr(kind, method, counted)
 sys.argv = [sys.argv[1], *sys.argv[5:]]

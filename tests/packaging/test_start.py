@@ -41,6 +41,7 @@ def _python(arguments: Sequence[str]) -> str:
 
 
 def _seconds(arguments: Sequence[str]) -> float:
+    """The wall time of a process; the least of several is that of the quietest moment."""
     start = time.perf_counter()
     _python(arguments)
     return time.perf_counter() - start
@@ -66,7 +67,7 @@ def test_the_help_of_commands_imports_no_package_before_it_is_used():
 @pytest.mark.slow
 def test_the_package_and_the_list_of_commands_take_less_than_a_second(jax_seconds: float):
     for arguments in (["-c", "import zfnet_jax"], ["-m", "zfnet_jax", "--help"]):
-        seconds = _seconds(arguments)
+        seconds = min(_seconds(arguments) for _ in range(3))
         print(f"python {' '.join(arguments)}: {seconds:.2f} s; import jax: {jax_seconds:.2f} s")
         assert seconds < max(1.0, jax_seconds)
 
@@ -75,6 +76,6 @@ def test_the_package_and_the_list_of_commands_take_less_than_a_second(jax_second
 @pytest.mark.parametrize("name", NAMES)
 def test_the_help_of_a_command_takes_less_than_two_seconds(name: str, jax_seconds: float):
     """On a loaded machine, where the import of JAX alone takes long, four times that."""
-    seconds = _seconds(["-m", "zfnet_jax", name, "--help"])
+    seconds = min(_seconds(["-m", "zfnet_jax", name, "--help"]) for _ in range(3))
     print(f"zfnet-jax {name} --help: {seconds:.2f} s; import jax: {jax_seconds:.2f} s")
     assert seconds < max(2.0, 4 * jax_seconds)
