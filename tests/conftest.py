@@ -20,6 +20,7 @@ import pytest
 from jax import Array
 from jax.tree_util import Partial
 
+from zfnet_jax.commands import command_line, train
 from zfnet_jax.core import signals
 from zfnet_jax.networks.function import forward_of
 from zfnet_jax.zfnet.architecture import Architecture, ContrastNorm, Conv, Dense, MaxPool
@@ -167,6 +168,15 @@ def _cache_home(tmp_path_factory: pytest.TempPathFactory):
     """Folder scans keep their cache away from the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _give_freed_memory_back():
+    """A command that runs in the tests' process does not let that process keep what it frees."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (command_line, train):
+            patch.setattr(module, "keep_freed_memory", lambda: None)
         yield
 
 
