@@ -23,6 +23,8 @@ Conventions, used by every module:
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from zfnet_jax.core.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from zfnet_jax import transform as transform
     from zfnet_jax.analysis import occlusion as occlusion
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
     from zfnet_jax.zfnet import deconvnet as deconvnet
     from zfnet_jax.zfnet.model import ZFNet as ZFNet
     from zfnet_jax.zfnet.units import Units as Units
-
-__version__ = "0.1.0"
 
 _MODULES = {
     "architecture": "zfnet_jax.zfnet.architecture",

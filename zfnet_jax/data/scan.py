@@ -19,11 +19,11 @@ import PIL
 from PIL import Image
 from tqdm import tqdm
 
-from zfnet_jax import __version__
 from zfnet_jax.core import identity
 from zfnet_jax.core.devices import processors
 from zfnet_jax.core.files import write_text
 from zfnet_jax.core.text import is_plain, printable
+from zfnet_jax.core.version import __version__
 from zfnet_jax.data.decode import FORMATS, HAS_HEIF, HEIF_SUFFIXES, RULES, decode
 from zfnet_jax.data.pixel_modes import UnreadableImage
 from zfnet_jax.data.source import Skipped

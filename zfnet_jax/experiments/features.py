@@ -22,11 +22,11 @@ from jax import Array
 from jax.tree_util import Partial
 from tqdm import tqdm
 
-from zfnet_jax import __version__
 from zfnet_jax.core import compilation, devices, identity
 from zfnet_jax.core.array_file import ArrayFile
 from zfnet_jax.core.checked import expect_one_of
 from zfnet_jax.core.files import read_json, write_text
+from zfnet_jax.core.version import __version__
 from zfnet_jax.data.pipeline import ImageSet
 from zfnet_jax.experiments.labelled_images import LabelledImages
 from zfnet_jax.features.image_set_mining import numbered_batches, whole_batch
