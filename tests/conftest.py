@@ -5,6 +5,7 @@ import importlib
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -178,6 +179,14 @@ def _give_freed_memory_back():
         for module in (command_line, train):
             patch.setattr(module, "keep_freed_memory", lambda: None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """Ctrl-C interrupts, as it does in a terminal; a shell's background job ignores it."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
 
 
 @pytest.fixture(scope="session", autouse=True)
