@@ -1,6 +1,7 @@
 """Settings of every test, and the tiny net that most numerical tests share."""
 
 import atexit
+import ctypes
 import importlib
 import os
 import resource
@@ -138,6 +139,26 @@ def _forget_programs() -> Iterator[None]:
     """Lets go of what a module compiled, a third of a gigabyte of programs in the larger ones."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _forget_programs_in_time() -> Iterator[None]:
+    """Lets go of compiled programs within a module, too, where they take most of the memory."""
+    yield
+    if _resident_bytes() > 800 * 2**20:
+        jax.clear_caches()
+        _C.malloc_trim(0)
+
+
+_STATUS = Path("/proc/self/statm")
+_C = ctypes.CDLL(None)
+
+
+def _resident_bytes() -> int:
+    """The memory of this process at the moment; 0 where the system does not say."""
+    if not (_STATUS.exists() and hasattr(_C, "malloc_trim")):
+        return 0
+    return int(_STATUS.read_text().split()[1]) * resource.getpagesize()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
