@@ -7,6 +7,7 @@ The pictures are of drawn shapes and of scikit-image's public-domain photographs
 
 import base64
 import io
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ WIDTH = 720
 """Pictures are stored no wider than this, in pixels."""
 LINES = 12
 """So many lines of a cell's text are stored, the last ones."""
+
+_PROGRESS = re.compile(r"\d+%\||\d+batch \[|\x1b")
 
 
 def run(name: str, parameters: Mapping[str, object], folder: Path) -> Any:
@@ -49,22 +52,27 @@ def run(name: str, parameters: Mapping[str, object], folder: Path) -> Any:
 
 
 def shorten(notebook: Any) -> None:
-    """Keeps of the outputs small pictures and the last lines of text."""
+    """Keeps of the outputs small pictures and the last lines of each cell's text."""
     for cell in notebook.cells:
         cell.pop("execution_count", None)
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.execution_count = None
-            cell.outputs = [kept for output in cell.outputs if (kept := _small(output))]
+            streams = [output.text for output in cell.outputs if output.output_type == "stream"]
+            pictures = [kept for output in cell.outputs if (kept := _small_picture(output))]
+            cell.outputs = [*_short_text("".join(streams)), *pictures]
     notebook.metadata.pop("widgets", None)
 
 
-def _small(output: Any) -> Any:
-    if output.output_type == "stream":
-        # A progress bar draws over its own line.
-        lines = [line.rpartition("\r")[2] for line in output.text.splitlines()]
-        text = "\n".join([line for line in lines if line.strip()][-LINES:])
-        return nbformat.v4.new_output("stream", name=output.name, text=text + "\n")
+def _short_text(text: str) -> list[Any]:
+    """The last lines of what a cell prints, without its progress bars; nothing where none is."""
+    # A progress bar draws over its own line.
+    lines = [line.rpartition("\r")[2].strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not _PROGRESS.search(line)][-LINES:]
+    return [nbformat.v4.new_output("stream", text="\n".join(lines) + "\n")] if lines else []
+
+
+def _small_picture(output: Any) -> Any:
     encoded = output.get("data", {}).get("image/png")
     if encoded is None:
         return None
